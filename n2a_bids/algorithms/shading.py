@@ -29,8 +29,10 @@ _LEAST_SIGNAL = 0.15
 """Of the median in the brain: darker voxels are air or bone, and tell no ratio."""
 _LEAST_FILLED = 0.3
 """Of a block: with less signal the ratio is taken from its neighbours."""
-_ENOUGH, _MOST_ROUNDS = 0.005, 8
-"""The SD of the logarithm that a round may still add, and how many rounds there are."""
+_EXTENDED_BLOCKS = 3
+"""Beyond these, a field stays as it is."""
+_ENOUGH = 0.0005
+"""The SD of the logarithm that a round may still add: less ends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class ShadingScale:
     """SD of the kernel within which sums of both images are compared, in an adult head."""
     least_ratio: float
     """Of the brightest to the darkest part of the brain: up to this, shading is left as it is."""
+    most_rounds: int = 8
+    """In which sums are made equal: more of them find finer shading, and at last noise."""
 
 
 COARSE = ShadingScale(30.0, 1.2)
@@ -52,8 +56,8 @@ ANY = ShadingScale(30.0, 0.0)
 """The same, however little it is."""
 DISTORTED = ShadingScale(30.0, 2.0)
 """Of heads that echo-planar distortion or motion still tells apart: they have 1.15 to 1.58."""
-FINE = ShadingScale(10.0, 0.0)
-"""By which shading is taken out of what is known to be one head; however little it is."""
+FINE = ShadingScale(10.0, 0.0, most_rounds=60)
+"""By which shading is taken out of what is known to be one head, to one or two percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +128,9 @@ def relative_shading(
         for one, level in zip((reference, image), levels, strict=True)
     ]
     block_mm = np.array(steps) * np.array(spacing_mm) / size_factor(mask, spacing_mm)
-    factor = np.log(_equalising_factor(*sums, filled, scale.smoothing_mm / block_mm))
+    factor = np.log(_equalising_factor(*sums, filled, scale.smoothing_mm / block_mm, scale.most_rounds))
     bright = np.log(_brightness(levels[0] * sums[0], filled, _BRIGHTNESS_MM / block_mm))
-    nearest = ndimage.distance_transform_edt(~filled, return_distances=False, return_indices=True)
-    factor, bright = (
-        _on_voxels(ndimage.gaussian_filter(field[tuple(nearest)], 1.0), steps, mask.shape)
-        for field in (factor, bright)
-    )
+    factor, bright = (_on_voxels(_extended(field, filled), steps, mask.shape) for field in (factor, bright))
     factor -= factor[mask].mean()
     darkest, brightest = np.exp(-np.percentile(factor[mask], (99, 1)))
     if brightest <= scale.least_ratio * darkest:
@@ -166,12 +166,12 @@ def register_shaded_series(reference: PlacedImage, moving: PlacedImage) -> Serie
 
 
 def _equalising_factor(
-    reference: Volume, image: Volume, filled: Mask, sd_blocks: NDArray[np.float64]
+    reference: Volume, image: Volume, filled: Mask, sd_blocks: NDArray[np.float64], most_rounds: int
 ) -> NDArray[np.float32]:
     """What makes smoothed sums of an image those of the reference, block by block; 1 where none are known."""
     wanted = ndimage.gaussian_filter(reference, sd_blocks, mode="constant")
     factor = np.ones_like(reference)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(most_rounds):
         present = ndimage.gaussian_filter(factor * image, sd_blocks, mode="constant")
         known = (wanted > 0) & (present > 0)
         step = np.divide(wanted, present, out=np.ones_like(wanted), where=known)
@@ -193,6 +193,19 @@ def _block_means(image: NDArray[np.float32], steps: Sequence[int]) -> NDArray[np
     padded = np.pad(image, [(0, -size % step) for size, step in zip(image.shape, steps, strict=True)])
     parts = [part for size, step in zip(padded.shape, steps, strict=True) for part in (size // step, step)]
     return padded.reshape(parts).mean(axis=(1, 3, 5), dtype=np.float32)
+
+
+def _extended(field: NDArray[np.float32], filled: Mask) -> NDArray[np.float32]:
+    """A field beyond the filled blocks: it goes on as straight as it came there, for some blocks."""
+    nearest = ndimage.distance_transform_edt(~filled, return_distances=False, return_indices=True)
+    beyond = np.indices(field.shape) - nearest
+    steps = np.sqrt((beyond**2).sum(axis=0))
+    beyond = np.rint(beyond * np.minimum(1, _EXTENDED_BLOCKS / np.maximum(steps, 1))).astype(int)
+    mirrored = tuple(
+        np.clip(place, 0, size - 1) for place, size in zip(nearest - beyond, field.shape, strict=True)
+    )
+    border = field[tuple(nearest)]
+    return np.where(filled[mirrored], 2 * border - field[mirrored], border)
 
 
 def _on_voxels(

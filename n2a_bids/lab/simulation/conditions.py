@@ -62,6 +62,12 @@ CONDITIONS: tuple[Condition, ...] = (
         settings={"noise_ratio": 2.0},
     ),
     Condition(
+        "shaded",
+        "the first run is shaded sevenfold by its coils, the others are normalised; the app gives them the "
+        "shading of the first, by which all are judged",
+        settings={"shading_ratio": 7.0},
+    ),
+    Condition(
         "echoes",
         "repetitions are echoes 4 ms apart; the first is judged",
         settings={"echo_spacing_s": 0.004},

@@ -36,6 +36,9 @@ class SimulationConfig:
     """Largest rotation about each axis; the first repetition never moves."""
     max_translation_mm: float = 0.0
     """Largest translation along each axis."""
+    shading_ratio: float = 1.0
+    """How much brighter coils see the rim of the brain than its middle. That is left in the first run, whose
+    noise is the same everywhere, and taken out of the others, as prescan normalisation does."""
     max_gain_change: float = 0.0
     """Gains are drawn between ``1 / (1 + change)`` and ``1 + change``; that of the first is 1."""
 
@@ -67,7 +70,7 @@ class SimulatedRuns:
     repetitions: NDArray[np.float32]
     """(R, X, Y, Z) noisy runs, each in its own position and gain."""
     truth: NDArray[np.float32]
-    """(X, Y, Z) clean image, in the position and gain of the first run."""
+    """(X, Y, Z) clean image, in the position, gain and shading of the first run."""
     mask: NDArray[np.bool_]
     """(X, Y, Z) brain mask in the position of the first run."""
     noise_sd: NDArray[np.float32]
@@ -121,17 +124,19 @@ def simulate_runs(
         noise_sd *= noise_variation_map(mask, config.noise_variation, generator)
     transforms = _random_transforms(truth.shape, config, generator, voxel_size_mm)
     gains = _random_gains(config, generator)
+    coil = coil_shading(mask, config.shading_ratio)
     runs = []
     for index in range(config.n_repetitions):
         clean = np.asarray(truth, dtype=np.float32)
         if added_signal is not None:
             clean = clean + added_signal[index]
-        moved = resample(clean, transforms[index], voxel_size_mm)
+        seen = coil * resample(clean, transforms[index], voxel_size_mm)
         own_noise_sd = noise_sd * np.float32(config.run_noise[index])
-        runs.append(gains[index] * add_noise(moved, own_noise_sd, config.noise_model, generator))
+        noisy = add_noise(seen, own_noise_sd, config.noise_model, generator)
+        runs.append(gains[index] * (noisy if index == 0 else noisy / coil))
     return SimulatedRuns(
         repetitions=np.stack(runs).astype(np.float32),
-        truth=np.asarray(truth, dtype=np.float32),
+        truth=coil * np.asarray(truth, dtype=np.float32),
         mask=mask,
         noise_sd=noise_sd,
         gains=gains,
@@ -185,6 +190,41 @@ def noise_variation_map(
     field = (field - field.min()) / np.ptp(field)
     factor = 1 + variation * field
     return (factor / np.sqrt(np.mean(factor[mask] ** 2))).astype(np.float32)
+
+
+def coil_shading(mask: NDArray[np.bool_], ratio: float) -> NDArray[np.float32]:
+    """Brightness of a head as surface coils receive it: it rises with the squared distance from the middle.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+        Brain, in which the geometric mean is 1.
+    ratio : float
+        Of the brightest percent of the brain to the darkest.
+
+    Returns
+    -------
+    shading : (X, Y, Z) float32 array
+        Ones where `ratio` is 1.
+
+    Examples
+    --------
+    >>> mask = np.ones((20, 20, 20), bool)
+    >>> low, high = np.percentile(coil_shading(mask, 7.0), (1, 99))
+    >>> round(float(high / low), 2)
+    7.0
+    """
+    if ratio == 1:
+        return np.ones(mask.shape, np.float32)
+    places = np.argwhere(mask)
+    centre, extent = places.mean(axis=0), np.ptp(places, axis=0) / 2
+    axes = [
+        ((np.arange(size) - middle) / half) ** 2
+        for size, middle, half in zip(mask.shape, centre, extent, strict=True)
+    ]
+    squares = axes[0][:, None, None] + axes[1][None, :, None] + axes[2][None, None, :]
+    low, high = np.percentile(squares[mask], (1, 99))
+    return np.exp((squares - squares[mask].mean()) * (np.log(ratio) / (high - low))).astype(np.float32)
 
 
 def rigid_matrix(

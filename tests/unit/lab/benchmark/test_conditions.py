@@ -43,6 +43,20 @@ def test_methods_get_noise_of_the_level_of_the_cell_in_the_box(head, name):
         assert data.noise_spectrum.mean() == pytest.approx(1, rel=1e-5)
 
 
+def test_shaded_runs_reach_the_methods_with_one_shading():
+    """That of the first run, by which they are judged; what is left between them is noise."""
+    mask = ball_mask((48, 48, 48))
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(mask.shape), 2)
+    head = Truth("head", (mask * (20 + 2 * texture / texture.std())).astype(np.float32), mask, np.eye(4) * 3)
+    data = make_cell_data(Cell("head", "shaded", 0.4, 2, 0), head, None, no_alignment)
+    inside = data.repetitions.mask
+    first, second = (run[..., 0][inside] for run in data.repetitions.data)
+    assert np.ptp(np.percentile(data.truth[inside], (1, 99))) > 1.5 * data.truth[inside].mean()
+    level = data.noise_sd[inside].mean()
+    assert (second - data.truth[inside]).std() < 1.2 * level
+    assert (first - data.truth[inside]).std() == pytest.approx(level, rel=0.05)
+
+
 def test_documentation_lists_every_condition():
     text = PAGE.read_text(encoding="utf-8")
     for row in CONDITIONS:

@@ -8,6 +8,7 @@ from n2a_bids.lab.simulation.lesions import ball_mask
 from n2a_bids.lab.simulation.runs import (
     SimulationConfig,
     add_noise,
+    coil_shading,
     noise_variation_map,
     resample,
     rigid_matrix,
@@ -88,6 +89,19 @@ def test_gain_multiplies_the_whole_run(truth):
     assert np.all((runs.gains >= 1 / 1.3) & (runs.gains <= 1.3))
     for gain, run in zip(runs.gains, runs.repetitions, strict=True):
         np.testing.assert_allclose(run, gain * truth, rtol=1e-5)
+
+
+def test_shading_is_left_in_the_first_run_alone(truth):
+    """The others are normalised, their noise with them; the truth is that of the first."""
+    clean = simulate(truth, noise_level=0.0, shading_ratio=7.0)
+    coil = coil_shading(MASK, 7.0)
+    assert np.log(coil[MASK]).mean() == pytest.approx(0, abs=1e-5)
+    np.testing.assert_allclose(clean.truth, coil * truth, rtol=1e-5)
+    np.testing.assert_allclose(clean.repetitions[0], clean.truth, rtol=1e-5)
+    np.testing.assert_allclose(clean.repetitions[1], truth, rtol=1e-4)
+    noisy = simulate(truth, noise_level=0.4, noise_model="gaussian", shading_ratio=7.0)
+    residuals = [noisy.repetitions[0] - noisy.truth, (noisy.repetitions[1] - truth) * coil]
+    np.testing.assert_allclose([one[MASK].std() for one in residuals], 0.4 * truth[MASK].std(), rtol=0.03)
 
 
 def test_noise_variation_keeps_the_mean_square_in_the_mask():
