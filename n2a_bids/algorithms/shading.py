@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import blur, blur_in_mask
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.registration.placed_images import (
     PlacedImage,
@@ -17,6 +18,7 @@ from n2a_bids.algorithms.registration.placed_images import (
     register_series,
     show_on,
 )
+from n2a_bids.algorithms.registration.resampling import block_means
 from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.transforms import Affine
 
@@ -120,28 +122,43 @@ def relative_shading(
         return None
     head = (reference > _LEAST_SIGNAL * levels[0]) & (image > _LEAST_SIGNAL * levels[1])
     steps = [max(1, round(_BLOCK_MM * size_factor(mask, spacing_mm) / size)) for size in spacing_mm]
-    filled = _block_means(head.astype(np.float32), steps) > _LEAST_FILLED
+    filled = block_means(head.astype(np.float32), steps) > _LEAST_FILLED
     if not filled.any():
         return None
     sums = [
-        _block_means(np.where(head, one / level, 0).astype(np.float32), steps)
+        block_means(np.where(head, one / level, 0).astype(np.float32), steps)
         for one, level in zip((reference, image), levels, strict=True)
     ]
     block_mm = np.array(steps) * np.array(spacing_mm) / size_factor(mask, spacing_mm)
-    factor = np.log(_equalising_factor(*sums, filled, scale.smoothing_mm / block_mm, scale.most_rounds))
-    bright = np.log(_brightness(levels[0] * sums[0], filled, _BRIGHTNESS_MM / block_mm))
-    factor, bright = (_on_voxels(_extended(field, filled), steps, mask.shape) for field in (factor, bright))
-    factor -= factor[mask].mean()
-    darkest, brightest = np.exp(-np.percentile(factor[mask], (99, 1)))
+    factor = _equalising_factor(*sums, filled, scale.smoothing_mm / block_mm, scale.most_rounds)
+    logarithm = _on_voxels(factor, filled, steps, mask.shape)
+    logarithm -= logarithm[mask].mean()
+    darkest, brightest = np.exp(-np.percentile(logarithm[mask], (99, 1)))
     if brightest <= scale.least_ratio * darkest:
         return None
-    return RelativeShading(np.exp(factor), np.exp(bright), float(darkest), float(brightest))
+    bright = blur_in_mask(levels[0] * sums[0], filled, _BRIGHTNESS_MM / block_mm)
+    brightness = np.exp(_on_voxels(bright, filled, steps, mask.shape))
+    return RelativeShading(np.exp(logarithm), brightness, float(darkest), float(brightest))
+
+
+def with_shading_of(
+    reference: Volume, image: Volume, mask: Mask, spacing_mm: Sequence[float], scale: ShadingScale = FINE
+) -> Volume:
+    """An image with the shading of another; itself where theirs hardly differs.
+
+    Parameters
+    ----------
+    reference, image, mask, spacing_mm, scale
+        As of `relative_shading`.
+    """
+    found = relative_shading(reference, image, mask, spacing_mm, scale)
+    return image if found is None else image * found.factor
 
 
 def shaded_alike(
     reference: PlacedImage, moving: PlacedImage, transform: Affine, scale: ShadingScale = COARSE
 ) -> PlacedImage:
-    """An image with the shading of another, to be registered with it; itself where theirs hardly differs.
+    """As `with_shading_of`, of images on grids of their own, to be registered with each other.
 
     Parameters
     ----------
@@ -149,8 +166,9 @@ def shaded_alike(
         World of the reference to world of the moving image, as far as it is known.
     """
     shown, seen = show_on(reference, ~transform, moving)
-    found = relative_shading(shown, moving.image, moving.mask & seen, moving.voxel_size_mm, scale)
-    return moving if found is None else replace(moving, image=moving.image * found.factor)
+    common = moving.mask & seen if moving.measured is None else moving.mask & seen & moving.measured
+    matched = with_shading_of(shown, moving.image, common, moving.voxel_size_mm, scale)
+    return moving if matched is moving.image else replace(moving, image=matched)
 
 
 def register_shaded_series(reference: PlacedImage, moving: PlacedImage) -> SeriesRegistration:
@@ -169,30 +187,16 @@ def _equalising_factor(
     reference: Volume, image: Volume, filled: Mask, sd_blocks: NDArray[np.float64], most_rounds: int
 ) -> NDArray[np.float32]:
     """What makes smoothed sums of an image those of the reference, block by block; 1 where none are known."""
-    wanted = ndimage.gaussian_filter(reference, sd_blocks, mode="constant")
+    wanted = blur(reference, sd_blocks)
     factor = np.ones_like(reference)
     for _ in range(most_rounds):
-        present = ndimage.gaussian_filter(factor * image, sd_blocks, mode="constant")
+        present = blur(factor * image, sd_blocks)
         known = (wanted > 0) & (present > 0)
         step = np.divide(wanted, present, out=np.ones_like(wanted), where=known)
         factor *= step
         if float(np.log(step[filled]).std()) < _ENOUGH:
             break
     return factor
-
-
-def _brightness(sums: Volume, filled: Mask, sd_blocks: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Smoothed sums, as if all around were filled too; 1 where there is nothing."""
-    total = ndimage.gaussian_filter(np.where(filled, sums, 0), sd_blocks, mode="constant")
-    weight = ndimage.gaussian_filter(filled.astype(np.float32), sd_blocks, mode="constant")
-    return np.divide(total, weight, out=np.ones_like(total), where=(total > 0) & (weight > 0))
-
-
-def _block_means(image: NDArray[np.float32], steps: Sequence[int]) -> NDArray[np.float32]:
-    """Means of blocks of voxels; beyond the image is nothing."""
-    padded = np.pad(image, [(0, -size % step) for size, step in zip(image.shape, steps, strict=True)])
-    parts = [part for size, step in zip(padded.shape, steps, strict=True) for part in (size // step, step)]
-    return padded.reshape(parts).mean(axis=(1, 3, 5), dtype=np.float32)
 
 
 def _extended(field: NDArray[np.float32], filled: Mask) -> NDArray[np.float32]:
@@ -209,9 +213,11 @@ def _extended(field: NDArray[np.float32], filled: Mask) -> NDArray[np.float32]:
 
 
 def _on_voxels(
-    blocks: NDArray[np.float32], steps: Sequence[int], shape: tuple[int, ...]
+    blocks: NDArray[np.float32], filled: Mask, steps: Sequence[int], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Values of blocks, linear between their centres, on the voxels that they were made of."""
+    """Logarithm of a field, linear between the centres of filled blocks, on the voxels they were made of."""
+    logarithm = np.log(blocks, out=np.zeros_like(blocks), where=filled)
     matrix = np.diag([1 / step for step in steps])
     offset = [-(step - 1) / 2 / step for step in steps]
-    return ndimage.affine_transform(blocks, matrix, offset, shape, order=1, mode="nearest")
+    extended = _extended(logarithm, filled)
+    return ndimage.affine_transform(extended, matrix, offset, shape, order=1, mode="nearest")

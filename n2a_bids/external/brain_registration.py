@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from n2a_bids.algorithms.registration.placed_images import PlacedImage
-from n2a_bids.algorithms.registration.rigid import first_guess
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, find_start
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import shaded_alike
 from n2a_bids.io.gaps import load_gaps
@@ -53,14 +52,10 @@ def register_brains(
         ITK text file: reference world to moving world.
     """
     initial, out_transform = folder / "first_guess.txt", folder / "rigid.txt"
-    fixed_brain, moving_brain = (
-        (load(head.image)[0] * load_mask(head.mask, head.image), load(head.image)[1])
-        for head in (reference, moving)
-    )
-    write_itk_transform(first_guess(*fixed_brain, *moving_brain), initial)
+    still, other = _placed(reference), _placed(moving)
+    write_itk_transform(find_start(still, other).matrix, initial)
     _register(reference, moving, initial, out_transform, random_seed)
     if match_shading:
-        still, other = _placed(reference), _placed(moving)
         matched = shaded_alike(still, other, Affine(read_itk_transform(out_transform)))
         if matched is not other:
             shaded = save_like(matched.image, moving.image, folder / "same_shading.nii.gz")
@@ -86,5 +81,6 @@ def _register(
 
 def _placed(head: BrainFiles) -> PlacedImage:
     image, affine = load(head.image)
-    gaps, mask = load_gaps(head.gaps), load_mask(head.mask, head.image)
-    return PlacedImage(image, affine, mask if gaps is None else mask & gaps.measured)
+    gaps = load_gaps(head.gaps)
+    measured = None if gaps is None else gaps.measured
+    return PlacedImage(image, affine, load_mask(head.mask, head.image), measured)

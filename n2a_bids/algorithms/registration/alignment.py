@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedI
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
-from n2a_bids.algorithms.shading import FINE, relative_shading
+from n2a_bids.algorithms.shading import relative_shading, with_shading_of
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -73,8 +73,7 @@ def bring_to_grid(
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
     common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
     if match_shading:
-        shading = relative_shading(grid.image, aligned, common, grid.voxel_size_mm, FINE)
-        aligned = aligned if shading is None else aligned * shading.factor
+        aligned = with_shading_of(grid.image, aligned, common, grid.voxel_size_mm)
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
         filled = own_scale.invert(reference_scale.apply(grid.image))
@@ -105,10 +104,6 @@ def judge(
     match_shading : bool
         Whether images whose shading differs notably may agree without it.
     """
-    if match_shading:
-        without_shading = _judge_flat(image, affine, transform, grid, thresholds, measured)
-        if without_shading is not None:
-            return without_shading
     voxel = grid.mean_voxel_size_mm
     shape = grid.image.shape
     before = Affine().between_voxels(grid.affine, affine)
@@ -117,6 +112,11 @@ def judge(
     held, seen = _parts_in_view(brain, image.shape, after, measured)
     seen = seen if seen.any() else grid.mask
     aligned = _shown(image, after, shape)
+    flat = _without_shading(image, after, grid, aligned, seen) if match_shading else None
+    if flat is not None:
+        found = judge(flat.image, affine, transform, flat.grid, thresholds, measured)
+        if not found.reason:
+            return replace(found, shading=flat.limits)
     centre = _spread_points(grid).mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
@@ -132,26 +132,27 @@ def judge(
         overlap=float(np.count_nonzero(held) / max(np.count_nonzero(brain), 1)),
         reason="",
     )
-    head = replace(grid, mask=seen)
-    return _unless_mirrored(with_reason(found, thresholds.for_voxels(voxel)), head, aligned, noise)
+    judged = with_reason(found, thresholds.for_voxels(voxel))
+    return _unless_mirrored(judged, replace(grid, mask=seen), aligned, noise)
 
 
-def _judge_flat(
-    image: Volume,
-    affine: Matrix,
-    transform: Matrix,
-    grid: PlacedImage,
-    thresholds: QCThresholds,
-    measured: Mask | None,
-) -> AlignmentQC | None:
-    """As `judge`, of images that agree without their shading; None where that is alike, or they do not.
+@dataclass(frozen=True, slots=True)
+class _FlatPair:
+    """An image on its own grid, and the reference, both over the brightness of the latter.
 
-    Shading that both have is no likeness: they are compared over the brightness of the reference.
+    Shading that both have is no likeness.
     """
-    to_image = Affine(transform).between_voxels(grid.affine, affine)
-    brain = grid.mask if grid.measured is None else grid.mask & grid.measured
-    _, seen = _parts_in_view(brain, image.shape, to_image, measured)
-    aligned = _shown(image, to_image, grid.image.shape)
+
+    image: Volume
+    grid: PlacedImage
+    limits: tuple[float, float]
+    """Of the shading that was between them."""
+
+
+def _without_shading(
+    image: Volume, to_image: Matrix, grid: PlacedImage, aligned: Volume, seen: Mask
+) -> _FlatPair | None:
+    """The two without shading; None where they are shaded alike."""
     shading = relative_shading(grid.image, aligned, seen, grid.voxel_size_mm)
     if shading is None:
         return None
@@ -160,8 +161,7 @@ def _judge_flat(
         shading.factor / shading.brightness, back[:3, :3], back[:3, 3], image.shape, order=1, mode="nearest"
     )
     flat = replace(grid, image=grid.image / shading.brightness)
-    found = judge(image * factor, affine, transform, flat, thresholds, measured)
-    return None if found.reason else replace(found, shading=shading.limits)
+    return _FlatPair(image * factor, flat, shading.limits)
 
 
 def _shown(image: Volume, to_image: Matrix, shape: tuple[int, ...]) -> Volume:

@@ -8,6 +8,8 @@ upsampling by two and then quintic B-spline (here) 0.99 / 0.01. At a shift of ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
@@ -155,3 +157,16 @@ def upsample_twice(image: NDArray[np.float32]) -> NDArray[np.float32]:
         fine = fft.irfft(spectrum, n=2 * length, axis=axis, overwrite_x=True)
         fine *= 2
     return fine
+
+
+def block_means(image: NDArray[np.float32], steps: Sequence[int]) -> NDArray[np.float32]:
+    """Means of blocks of voxels; what a block holds beyond the image is zero.
+
+    Examples
+    --------
+    >>> block_means(np.ones((3, 2, 2), np.float32), (2, 2, 2)).ravel().tolist()
+    [1.0, 0.5]
+    """
+    padded = np.pad(image, [(0, -size % step) for size, step in zip(image.shape, steps, strict=True)])
+    parts = [part for size, step in zip(padded.shape, steps, strict=True) for part in (size // step, step)]
+    return padded.reshape(parts).mean(axis=(1, 3, 5), dtype=np.float32)

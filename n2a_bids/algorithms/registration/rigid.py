@@ -15,6 +15,7 @@ from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.algorithms.registration.resampling import block_means
 from n2a_bids.algorithms.registration.rigid_fit import (
     SMOOTHING_MM,
     SmoothImage,
@@ -119,11 +120,8 @@ def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.floa
     start = np.array([part.start for part in box], dtype=float)
     image = image[box]
     factor = np.maximum(1, np.round(_SEARCH_VOXEL_MM / size)).astype(int)
-    padded = np.pad(image, [(0, -extent % step) for extent, step in zip(image.shape, factor, strict=True)])
-    blocks = np.stack([padded.shape // factor, factor], axis=1).ravel()
-    coarse = padded.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
     to_world = affine @ np.block([[np.diag(factor), (start + (factor - 1) / 2)[:, None]], [np.zeros(3), 1.0]])
-    return coarse, to_world
+    return block_means(image, factor), to_world
 
 
 def _centre_of_mass(image: NDArray[np.float32], affine: Matrix) -> NDArray[np.float64]:

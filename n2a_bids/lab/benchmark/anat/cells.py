@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.algorithms.shading import FINE, relative_shading
+from n2a_bids.algorithms.shading import with_shading_of
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth
 from n2a_bids.lab.simulation.conditions import Condition, find_condition
 from n2a_bids.lab.simulation.kspace import without_phase
@@ -136,22 +136,12 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     runs = simulate_runs(stage.data, stage.mask, config, generator, stage.voxel_size_mm, later)
     images = align(runs, stage.affine) if moved else runs.repetitions
     if config.shading_ratio != 1:
-        images = match_shading(images, runs.mask, stage.voxel_size_mm)
+        first, spacing_mm = images[0], stage.voxel_size_mm
+        images = np.stack([with_shading_of(first, image, runs.mask, spacing_mm) for image in images])
     inside = place_of(core, stage)
     repetitions = core.repetitions(images[(slice(None), *inside)], same_contrast=later is None)
     run_noise = config.run_noise if config.noise_ratio != 1 else None
     return CellData(repetitions, runs.truth[inside], runs.gains, runs.noise_sd[inside], run_noise=run_noise)
-
-
-def match_shading(
-    images: NDArray[np.float32], mask: NDArray[np.bool_], spacing_mm: Sequence[float]
-) -> NDArray[np.float32]:
-    """(R, X, Y, Z) images on one grid, all but the first given its shading, as the app does."""
-    matched = [images[0]]
-    for image in images[1:]:
-        shading = relative_shading(images[0], image, mask, spacing_mm, FINE)
-        matched.append(image if shading is None else image * shading.factor)
-    return np.stack(matched)
 
 
 def _scanned_data(cell: Cell, condition: Condition, truth: Truth, crop: Sequence[int] | None) -> CellData:
