@@ -14,7 +14,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "n2a_bids"
 LAYERS = (
-    ("errors", "lazy_names", "packaged", "config", "record", "strategy_table", "contrasts", "sentences"),
+    (
+        "errors",
+        "lazy_names",
+        "packaged",
+        "config",
+        "record",
+        "strategy_table",
+        "contrasts",
+        "enumeration",
+        "sentences",
+    ),
     ("algorithms",),
     ("io", "viz", "system", "external"),
     ("dataset",),

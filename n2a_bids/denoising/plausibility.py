@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import DenoisingError
 from n2a_bids.strategy_table import StrategyFacts
 
@@ -85,11 +86,10 @@ def check_distance(
     far = np.flatnonzero(distance > _MOST_DISTANCE)
     if not far.size:
         return []
-    of_series = f" in volume {', '.join(map(str, far[:_MOST_NAMED]))}" if len(distance) > 1 else ""
-    more = f" and {far.size - _MOST_NAMED} more" if far.size > _MOST_NAMED else ""
+    of_series = f" in volume {enumerated(far, _MOST_NAMED)}" if len(distance) > 1 else ""
     found = (
         f"the result lies {distance.max():.1f} times as far from the mean of the repetitions as their noise "
-        f"explains{of_series}{more}"
+        f"explains{of_series}"
     )
     if facts.name == "auto":
         raise DenoisingError(

@@ -16,6 +16,7 @@ from n2a_bids.algorithms.quality.volume_signal import (
 )
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.dataset.read.gradient_tables import b0_signal_problem
+from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 
 _MOST_NAMED = 5
@@ -95,13 +96,11 @@ def check_signal(
         raise BIDSDataError(problem)
     warnings = []
     if unlike := unlike_shell(signal, shells):
-        listed = ", ".join(
-            f"{indices[one.volume]} (b={one.shell:g}, {one.ratio:.2f} times)" for one in unlike[:_MOST_NAMED]
-        )
-        more = f" and {len(unlike) - _MOST_NAMED} more" if len(unlike) > _MOST_NAMED else ""
+        volumes = [f"{indices[one.volume]} (b={one.shell:g}, {one.ratio:.2f} times)" for one in unlike]
         warnings.append(
-            f"{path.name}: the signal of volumes is not that of the others of their b-value: {listed}{more}, "
-            "counted from 0; does the gradient table stand in the order of the volumes, or was signal lost?"
+            f"{path.name}: the signal of volumes is not that of the others of their b-value: "
+            f"{enumerated(volumes, _MOST_NAMED)}, counted from 0; does the gradient table stand in the "
+            "order of the volumes, or was signal lost?"
         )
     if lacks_contrast(signal, shells):
         warnings.append(

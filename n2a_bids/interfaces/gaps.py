@@ -12,6 +12,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.enumeration import enumerated
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits, write_gaps
 from n2a_bids.io.images import load, save_like
@@ -100,12 +101,10 @@ def describe_dark_slices(
     """
     volumes = ["" if numbers is None else f" of volume {numbers[one.volume]}" for one in dark]
     places = [
-        f"slice {one.index}{where} ({one.remaining:.0%})"
-        for one, where in zip(dark[:_MOST_NAMED], volumes, strict=False)
+        f"slice {one.index}{where} ({one.remaining:.0%})" for one, where in zip(dark, volumes, strict=True)
     ]
-    more = f" and {len(dark) - _MOST_NAMED} more" if len(dark) > _MOST_NAMED else ""
     places_named = (
-        f"{name}: signal was lost in single slices: {', '.join(places)}{more}, counted from 0 along "
+        f"{name}: signal was lost in single slices: {enumerated(places, _MOST_NAMED)}, counted from 0 along "
         f"{'ijk'[axis]}, with what is left of the signal beside. "
     )
     if others:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.contrasts import B0_THRESHOLD
+from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
 
@@ -236,9 +237,8 @@ def _read_numbers(path: Path) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-def _and_more(volumes: NDArray[np.integer]) -> str:
-    """Of volumes of which the first was named."""
-    return f" and {volumes.size - 1} more" if volumes.size > 1 else ""
+def _named(volumes: NDArray[np.integer], bvals: NDArray[np.float64]) -> str:
+    return enumerated([f"{volume} (b={bvals[volume]:g}, from 0)" for volume in volumes], most=1)
 
 
 def _normalized(
@@ -249,8 +249,8 @@ def _normalized(
     bad = np.flatnonzero(~low & ~np.isfinite(bvecs).all(axis=1))
     if bad.size:
         raise BIDSDataError(
-            f"{path}: expected finite directions, found NaN or infinite values for volume {bad[0]} "
-            f"(b={bvals[bad[0]]:g}, from 0){_and_more(bad)}; correct the file"
+            f"{path}: expected finite directions, found NaN or infinite values for volume "
+            f"{_named(bad, bvals)}; correct the file"
         )
     # Some converters write NaN for the direction of a b0.
     bvecs = np.where(np.isfinite(bvecs).all(axis=1, keepdims=True), bvecs, 0.0)
@@ -259,10 +259,9 @@ def _normalized(
     weighted = ~low & ~undirected
     wrong = np.flatnonzero(weighted & (np.abs(norms - 1) > _MAX_NORM_ERROR))
     if wrong.size:
-        first = wrong[0]
         raise BIDSDataError(
-            f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
-            f"for volume {first} (b={bvals[first]:g}, from 0){_and_more(wrong)}; "
+            f"{path}: expected unit vectors for diffusion-weighted volumes, found length "
+            f"{norms[wrong[0]]:.2g} for volume {_named(wrong, bvals)}; "
             f"{_remedy_of_lengths(norms, bvals, wrong)}"
         )
     unit_vectors = np.divide(bvecs, norms[:, None], out=np.zeros_like(bvecs), where=norms[:, None] > 0)

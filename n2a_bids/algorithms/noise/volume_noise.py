@@ -13,6 +13,7 @@ from n2a_bids.algorithms.noise.covariance_estimates import residual_covariance
 from n2a_bids.algorithms.noise.estimate import high_pass, robust_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import noise_sd_of_moments
 from n2a_bids.algorithms.normalization import MaskedSmoother
+from n2a_bids.enumeration import enumerated
 
 _UNUSUAL = 1.5
 """Noise of a volume over the median of its shell, above which it is named."""
@@ -191,12 +192,10 @@ def noisy_volume_warnings(noise_sd: NDArray[np.float64], shells: NDArray[np.floa
     unusual = np.flatnonzero(ratio > _UNUSUAL)
     if not unusual.size:
         return []
-    named = ", ".join(str(volume) for volume in unusual[:_MOST_NAMED])
-    more = f" and {unusual.size - _MOST_NAMED} more" if unusual.size > _MOST_NAMED else ""
     words = ("volume", "is", "its", "it") if unusual.size == 1 else ("volumes", "are", "their", "them")
     return [
-        f"{words[0]} {named}{more} (from 0) {words[1]} noisier than {words[2]} shell by a factor of "
-        f"{ratio.max():.1f}: look at {words[3]} before trusting the maps"
+        f"{words[0]} {enumerated(unusual, _MOST_NAMED)} (from 0) {words[1]} noisier than {words[2]} shell by "
+        f"a factor of {ratio.max():.1f}: look at {words[3]} before trusting the maps"
     ]
 
 

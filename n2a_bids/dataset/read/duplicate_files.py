@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE
 from n2a_bids.io.micrographs import is_micrograph, read_micrograph
@@ -37,21 +37,19 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes: dict[Path, list[str]] = defaultdict(list)
     for group in equal_files(list(owners)):
-        of_unit = Counter(owners[path] for path in group)
         for path in group:
-            if n_others := len(group) - of_unit[owners[path]]:
-                others = (other for other in group if owners[other] != owners[path])
-                named = [str(other.relative_to(bids_dir)) for other in islice(others, _MOST_NAMED)]
-                notes[path].append(_equality_note(path, named, n_others))
+            others = [other.relative_to(bids_dir) for other in group if owners[other] != owners[path]]
+            if others:
+                notes[path].append(_equality_note(path, others))
     return [unit.with_image_notes(notes) for unit in units]
 
 
-def _equality_note(path: Path, named: Sequence[str], n_others: int) -> str:
-    """What to say of a file that is stored under other names, of which some are named."""
-    more = f" and {n_others - len(named)} more" if n_others > len(named) else ""
+def _equality_note(path: Path, others: Sequence[Path]) -> str:
+    """What to say of a file that is stored under other names, of which the first are named."""
     return (
-        f"{path.name} is, byte for byte, {', '.join(named)}{more}: one of them was stored under a wrong "
-        "name, and two sessions or participants would share one measurement; put the right file in place"
+        f"{path.name} is, byte for byte, {enumerated(others, _MOST_NAMED)}: one of them was stored under a "
+        "wrong name, and two sessions or participants would share one measurement; put the right file in "
+        "place"
     )
 
 

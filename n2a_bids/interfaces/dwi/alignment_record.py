@@ -10,6 +10,7 @@ import numpy as np
 from n2a_bids.algorithms.distortion.field import KERNEL
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
+from n2a_bids.enumeration import enumerated
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
@@ -170,6 +171,5 @@ def motion_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
 
 
 def _named(row: AlignedRepetition, volumes: np.ndarray) -> str:
-    numbers = ", ".join(str(row.volumes.number[volume]) for volume in volumes[:_MOST_NAMED])
-    more = f" and {volumes.size - _MOST_NAMED} more" if volumes.size > _MOST_NAMED else ""
-    return f"volume {numbers}{more}, from 0"
+    numbers = [row.volumes.number[volume] for volume in volumes]
+    return f"volume {enumerated(numbers, _MOST_NAMED)}, from 0"

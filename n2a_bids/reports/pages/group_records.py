@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from n2a_bids.contrasts import DENOISED_SUFFIXES
 from n2a_bids.dataset.names import is_label
+from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.regions import RegionsRecord
@@ -126,8 +127,7 @@ def _with_prefix(labels: Sequence[str]) -> list[str]:
 
 
 def _named(labels: Sequence[str]) -> str:
-    named = ", ".join(labels[:_MOST_NAMED])
-    return named + (f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else "")
+    return enumerated(labels, _MOST_NAMED)
 
 
 def list_participants(output_dir: Path) -> list[str]:
