@@ -191,7 +191,8 @@ def _equalising_factor(
     factor = np.ones_like(reference)
     for _ in range(most_rounds):
         present = blur(factor * image, sd_blocks)
-        known = (wanted > 0) & (present > 0)
+        # Without signal a factor changes nothing, and would grow beyond all limits.
+        known = (image > 0) & (wanted > 0) & (present > 0)
         step = np.divide(wanted, present, out=np.ones_like(wanted), where=known)
         factor *= step
         if float(np.log(step[filled]).std()) < _ENOUGH:

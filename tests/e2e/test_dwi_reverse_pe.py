@@ -84,3 +84,22 @@ def test_simulated_pair_from_bids_to_valid_datasets(pair, tmp_path):
         assert f"desc-{figure}_dwi" in page
     for dataset in (out, raw_like):
         assert_valid(dataset, optional=True)
+
+
+@pytest.mark.real_data
+def test_opposite_series_that_state_one_polarity_are_not_averaged(pair, tmp_path):
+    """They would lie up to four voxels apart: the message names what to correct, and nothing is written."""
+    bids, _ = pair
+    for number, label in enumerate(("AP", "PA"), start=1):
+        for path in sorted((bids / "sub-01" / "dwi").glob(f"*_dir-{label}_*")):
+            path.rename(path.with_name(path.name.replace(f"dir-{label}", f"run-{number}")))
+    for path in (bids / "sub-01" / "dwi").glob("*.json"):
+        path.write_text(json.dumps({"PhaseEncodingDirection": "j", "TotalReadoutTime": 0.05}))
+    command = [sys.executable, "-m", "n2a_bids", bids, tmp_path / "out", "participant", "--modalities", "dwi"]
+    options = ["--sloppy", "-w", tmp_path / "work", "--nprocs", 1]
+    done = subprocess.run([str(word) for word in (*command, *options)], capture_output=True, text=True)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1
+    assert "its distortion is opposite to that of sub-01_run-1_dwi.nii.gz" in said
+    assert "PhaseEncodingDirection" in said and "Traceback" not in said
+    assert not list((tmp_path / "out").glob("sub-01/dwi/*_dwi.nii.gz"))

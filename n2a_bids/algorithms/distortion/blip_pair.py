@@ -126,9 +126,10 @@ class BlipPair:
         largest = float(np.percentile(np.abs(displacement[self.mask]), 99))
         return float(np.linalg.norm(across)) * self.readout_ratio * largest
 
-    def agreement(self, images: tuple[Volume, Volume]) -> float:
-        """Correlation of both images in the brain."""
-        return smooth_correlation(*images, self.mask, _AGREEMENT_SMOOTHING_VOXELS)
+
+def agreement(first: Volume, second: Volume, mask: NDArray[np.bool_]) -> float:
+    """Correlation of two images in the brain, both blurred a little against noise."""
+    return smooth_correlation(first, second, mask, _AGREEMENT_SMOOTHING_VOXELS)
 
 
 def _slab(mask: NDArray[np.bool_], axis: int) -> tuple[slice, ...]:

@@ -13,14 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap
+from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap, agreement
 from n2a_bids.algorithms.distortion.field import DistortionConfig
+from n2a_bids.algorithms.distortion.polarity import explains_more
 from n2a_bids.algorithms.registration.rigid import register_rigid
-
-_LEAST_GAIN = 0.5
-"""Part of the disagreement that a field must remove for the blips to count as opposite."""
-_LEAST_MARGIN = 0.02
-"""Of the correlation, likewise: noise alone lets a field gain a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +90,8 @@ def correct_pair(
 
 
 def _likelier(pair: BlipPair, opposite: PairCorrection, alike: PairCorrection) -> PairCorrection:
-    """A field has thousands of parameters, so that it is believed only where it gains much."""
-    bent, rigid = (pair.agreement(result.corrected) for result in (opposite, alike))
-    is_opposite = bent - rigid > _LEAST_MARGIN and 1 - bent < (1 - _LEAST_GAIN) * (1 - rigid)
+    bent, rigid = (agreement(*result.corrected, pair.mask) for result in (opposite, alike))
+    is_opposite = explains_more(bent, rigid)
     taken = opposite if is_opposite else alike
     margin = round(bent - rigid if is_opposite else rigid - bent, 4)
     note = (
@@ -141,7 +136,7 @@ def _place_coarsely(pair: BlipPair, config: PairConfig) -> tuple[VoxelMap, int]:
     """
     starts = [pair.start @ pair.step(pair.images(pair.start)), pair.start]
     fields = [pair.estimate(pair.images(voxel_map), config.coarse) for voxel_map in starts]
-    agreements = [pair.agreement(pair.images(*both)) for both in zip(starts, fields)]
+    agreements = [agreement(*pair.images(*both), pair.mask) for both in zip(starts, fields)]
     best = int(np.argmax(agreements))
     voxel_map, displacement = starts[best], fields[best]
     n_rounds = 1

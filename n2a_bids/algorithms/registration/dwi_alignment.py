@@ -13,6 +13,7 @@ from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
+from n2a_bids.algorithms.shading import relative_shading
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -70,6 +71,40 @@ def judge_series(
     if found.correlation_after < SURELY_ALIKE:
         reasons += mirror_reasons(reference, after, found.correlation_after, smoothing, of_smooth)
     return replace(found, reason="; ".join(reasons))
+
+
+def judge_shaded_series(
+    reference: PlacedImage,
+    before: Volume,
+    after: Volume,
+    views: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    transform: Affine,
+    thresholds: QCThresholds,
+) -> AlignmentQC | None:
+    """Judge a series that agrees with the reference once their shading is alike.
+
+    Shading that both have is no likeness: they are compared over the brightness of the reference.
+
+    Parameters
+    ----------
+    reference, before, after, transform, thresholds
+        As of `judge_series`.
+    views : pair of (X, Y, Z) bool arrays
+        Where the series was measured, and the brain where both were measured and lost no signal.
+
+    Returns
+    -------
+    found : AlignmentQC or None
+        With the shading; None where theirs is alike, or where they do not agree without it.
+    """
+    seen, whole = views
+    shading = relative_shading(reference.image, after, whole, reference.voxel_size_mm)
+    if shading is None:
+        return None
+    target = replace(reference, image=reference.image / shading.brightness)
+    flat = after * shading.factor / shading.brightness
+    found = judge_series(target, before, flat, seen, transform, thresholds)
+    return None if found.reason else replace(found, shading=shading.limits)
 
 
 def _reasons(found: AlignmentQC, thresholds: QCThresholds, sizes_mm: tuple[float, float, float]) -> list[str]:

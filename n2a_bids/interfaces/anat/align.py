@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
     traits,
 )
 
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import KERNEL
 from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.alignment_limits import AlignmentLimitsInputSpec
 from n2a_bids.interfaces.anat.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.anat.judged_repetitions import (
     JudgedRepetition,
@@ -46,7 +46,7 @@ _NEGLIGIBLE_VOXELS = 0.05
 """A shift by this much changes a fine structure by less than one interpolation would."""
 
 
-class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
+class _AlignRepetitionsInputSpec(AlignmentLimitsInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="all repetitions")
     index = traits.Int(mandatory=True, desc="index of the reference")
     reference_mask = File(exists=True, mandatory=True, desc="brain mask of the reference")
@@ -64,11 +64,6 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     match_shading = traits.Bool(True, usedefault=True, desc="take out shading that differs: of one contrast")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
-    min_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
-    min_structure_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
-    max_rotation_deg = traits.Float(mandatory=True, desc="see QCThresholds")
-    max_translation_mm = traits.Float(mandatory=True, desc="see QCThresholds")
-    min_overlap = traits.Float(mandatory=True, desc="see QCThresholds")
 
 
 class AlignedOutputSpec(TraitedSpec):
@@ -155,7 +150,6 @@ class AlignRepetitions(ResumableInterface):
 
     def _judged(self, grid: PlacedImage, reference: Path) -> list[JudgedRepetition]:
         inputs = self.inputs
-        thresholds = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
         found = [read_itk_transform(Path(path)) for path in inputs.transforms]
         found.insert(inputs.index, np.eye(4))
         repetitions = []
@@ -169,7 +163,7 @@ class AlignRepetitions(ResumableInterface):
                     transform = np.eye(4)
                 measured = None if gaps is None else gaps.measured
                 alike = self.inputs.match_shading
-                qc = judge(*load(path), transform, grid, thresholds, measured, match_shading=alike)
+                qc = judge(*load(path), transform, grid, inputs.limits(), measured, match_shading=alike)
             values = Path(inputs.values_files[index]) if isdefined(inputs.values_files) else path
             repetitions.append(JudgedRepetition(path, transform, qc, index == inputs.index, gaps, values))
         return repetitions

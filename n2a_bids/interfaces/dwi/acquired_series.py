@@ -36,7 +36,8 @@ class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
         "phase-encoding axis; none: it is left",
     )
     phase_encoding = traits.List(
-        traits.List(traits.Float()), desc="of each series, in the world (RAS+); needed with displacements"
+        traits.List(traits.Float()),
+        desc="of each series, in the world (RAS+), empty where no sidecar tells; needed with displacements",
     )
     b0_threshold = b0_threshold_trait()
     keep_negative = traits.Bool(

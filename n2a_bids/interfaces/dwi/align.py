@@ -8,18 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import (
-    File,
-    TraitedSpec,
-    isdefined,
-    traits,
-)
+from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.distortion.polarity import find_opposite_distortion
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds
-from n2a_bids.algorithms.registration.dwi_alignment import judge_series
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.registration.dwi_alignment import judge_series, judge_shaded_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
     lowest_weighting,
     mean_b0,
@@ -40,8 +36,10 @@ from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import FINE, relative_shading
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
+from n2a_bids.interfaces.alignment_limits import AlignmentLimitsInputSpec
 from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.lost_slices import (
     LossesInputSpec,
     SeriesWithLosses,
@@ -57,7 +55,9 @@ from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.record.alignment import DistortionRecord, RegistrationRecord
 
 
-class _AlignSeriesInputSpec(AcquiredSeriesInputSpec, LossesInputSpec, B0BrainInputSpec):
+class _AlignSeriesInputSpec(
+    AcquiredSeriesInputSpec, LossesInputSpec, B0BrainInputSpec, AlignmentLimitsInputSpec
+):
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
     keep_mask = traits.Bool(
         False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
@@ -71,11 +71,6 @@ class _AlignSeriesInputSpec(AcquiredSeriesInputSpec, LossesInputSpec, B0BrainInp
         traits.Str(), desc="for each series, why it is left out whatever its alignment; empty: it is not"
     )
     registration_file = File(exists=True, desc="JSON of the registration between the series, for the record")
-    min_correlation = traits.Float(-1.0, usedefault=True, desc="see QCThresholds")
-    min_structure_correlation = traits.Float(-1.0, usedefault=True, desc="see QCThresholds")
-    max_rotation_deg = traits.Float(180.0, usedefault=True, desc="see QCThresholds")
-    max_translation_mm = traits.Float(np.inf, usedefault=True, desc="see QCThresholds")
-    min_overlap = traits.Float(0.0, usedefault=True, desc="see QCThresholds")
 
 
 class _AlignSeriesOutputSpec(TraitedSpec):
@@ -138,15 +133,17 @@ class AlignSeries(ResumableInterface):
         mapping = (voxel_maps, series.displacement, series.axis, mask)
         data = resample_series(series.data, *mapping, signed=series.signed)
         seen, fractions = series_view(series.data.shape[:3], *mapping)
-        target = folder / f"aligned_{index + 1}.nii.gz"
         gradients = undo_rotations(series.gradients, transforms)
         b0 = mean_b0(data, gradients)
         known = seen & mask
         lost = place_losses(self.inputs, index, series.data.shape[:3], voxel_maps, mask.shape)
-        without_shading = None
+        without_shading, opposite = None, ""
         if first is not None:
             whole = known & ~_lost_of_b0(lost, gradients) & ~_lost_of_b0(first.lost, first.gradients)
-            without_shading = self._judge_flat(index, reference, series, (b0, first.b0), seen, whole)
+            opposite = self._opposite_distortion(index, reference, (b0, first.b0), whole)
+        if first is not None and not opposite:
+            views = (seen & (b0 != 0), whole)
+            without_shading = self._judge_shaded(index, reference, series, (b0, first.b0), views)
         if without_shading is not None:
             fine = relative_shading(first.b0, b0, whole, reference.voxel_size_mm, FINE)
             data *= fine.factor[..., None]
@@ -156,9 +153,9 @@ class AlignSeries(ResumableInterface):
             gain = b0[known].mean() / max(float(first.b0[known].mean()), 1e-12)
             data[~seen] = gain * load(first.path)[0][~seen]
             b0 = mean_b0(data, gradients)
-        qc = without_shading or self._judge(index, reference, series, (b0, first), seen)
+        qc = without_shading or self._judge(index, reference, series, (b0, first), seen, opposite)
         return _AlignedSeries(
-            save_like(data, Path(self.inputs.in_files[0]), target),
+            save_like(data, Path(self.inputs.in_files[0]), folder / f"aligned_{index + 1}.nii.gz"),
             b0,
             gradients,
             seen,
@@ -174,8 +171,9 @@ class AlignSeries(ResumableInterface):
         series: AcquiredSeries,
         b0s: tuple[NDArray[np.float32], _AlignedSeries | None],
         seen: NDArray[np.bool_],
+        opposite: str,
     ) -> AlignmentQC:
-        """How a series lies, by its b0 and that of the first."""
+        """How a series lies, by its b0 and that of the first; `opposite` is one more reason against it."""
         b0, first = b0s
         if first is None:
             return AlignmentQC.of_reference()
@@ -185,38 +183,42 @@ class AlignSeries(ResumableInterface):
         voxel_map = series.between.between_voxels(reference.affine, series.affine)
         noise = PairNoise.measure(reference.image, reference.mask, acquired.image, voxel_map)
         # Where a masked series is zero, another stands in: nothing can be compared.
-        return judge_series(target, before, b0, seen & (b0 != 0), series.between, self._thresholds, noise)
+        qc = judge_series(target, before, b0, seen & (b0 != 0), series.between, self.inputs.limits(), noise)
+        return replace(qc, reason="; ".join(filter(None, (qc.reason, opposite))))
 
-    def _judge_flat(
+    def _judge_shaded(
         self,
         index: int,
         reference: PlacedImage,
         series: AcquiredSeries,
         b0s: tuple[NDArray[np.float32], NDArray[np.float32]],
-        seen: NDArray[np.bool_],
-        whole: Mask,
+        views: tuple[Mask, Mask],
     ) -> AlignmentQC | None:
-        """How a series lies that agrees with the first without their shading; None where that is alike.
+        """The same without what their shading differs by, as of `judge_shaded_series`."""
+        b0, first = b0s
+        before, _ = show_on(self._acquired_b0(index, reference), Affine(), reference)
+        target = replace(reference, image=first)
+        return judge_shaded_series(target, before, b0, views, series.between, self.inputs.limits())
 
-        None, too, where it does not agree. Shading that both have is no likeness: they are compared over the
-        brightness of the first.
+    def _opposite_distortion(
+        self,
+        index: int,
+        reference: PlacedImage,
+        b0s: tuple[NDArray[np.float32], NDArray[np.float32]],
+        whole: Mask,
+    ) -> str:
+        """Why a series cannot be averaged with the first whose distortion it has the other way round.
+
+        Most often a sidecar states the wrong polarity. Without a sidecar, all axes are tried.
         """
         b0, first = b0s
-        shading = relative_shading(first, b0, whole, reference.voxel_size_mm)
-        if shading is None:
-            return None
-        before, _ = show_on(self._acquired_b0(index, reference), Affine(), reference)
-        target = replace(reference, image=first / shading.brightness)
-        flat = b0 * shading.factor / shading.brightness
-        found = judge_series(target, before, flat, seen & (b0 != 0), series.between, self._thresholds)
-        return None if found.reason else replace(found, shading=shading.limits)
+        along = self.inputs.phase_encoding[index] if isdefined(self.inputs.phase_encoding) else []
+        axes = [phase_encoding_axis(along, reference.affine)] if along else [0, 1, 2]
+        found = find_opposite_distortion(first, b0, whole, reference.voxel_size_mm, axes)
+        return "" if found is None else found.reason(self.inputs.names[0])
 
     def _acquired_b0(self, index: int, reference: PlacedImage) -> PlacedImage:
         return PlacedImage(*load(Path(self.inputs.b0_files[index])), reference.mask)
-
-    @property
-    def _thresholds(self) -> QCThresholds:
-        return QCThresholds(**{name: getattr(self.inputs, name) for name in QCThresholds.__slots__})
 
     def _row(
         self,

@@ -11,6 +11,7 @@ from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.complex_parts import slice_axis
+from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
 from n2a_bids.interfaces.complex_parts import PlacePhase
@@ -133,6 +134,7 @@ def _align_node(unit: DenoisingUnit, given: Path | None, config: Config, referen
         names=[image.path.name for image in unit.images],
         volumes=_volumes_of(unit),
         slice_axes=_slice_axes(unit),
+        phase_encoding=[phase_encoding_axis_in_world(image) for image in unit.images],
         reference_reason=reference_reason,
         keep_mask=given is not None,
         keep_negative=config.denoise.keep_noise_floor or unit.uses_phase,

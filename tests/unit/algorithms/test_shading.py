@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge
@@ -55,6 +56,16 @@ def test_images_without_signal_tell_no_shading(head):
     for other in (np.zeros_like(image), image - 2 * image[head[1]].mean()):
         assert relative_shading(image, other, head[1], (4, 4, 4)) is None
     assert relative_shading(image, image, np.zeros_like(head[1]), (4, 4, 4)) is None
+
+
+def test_no_factor_grows_where_there_is_nothing_to_match(shaded_pair, head):
+    """A ghost in the air beside one head alone, and distortion, which no shading can make alike."""
+    reference, image, mask = (np.pad(one, 16) for one in (*shaded_pair, head[1]))
+    air = distance_transform_edt(~mask)
+    reference[(air > 8) & (air < 10)] = np.median(reference[mask])
+    with np.errstate(all="raise", under="ignore"):
+        found = relative_shading(reference, np.roll(image, 3, axis=0), mask, (4, 4, 4), FINE)
+    assert np.isfinite(found.factor).all()
 
 
 def test_another_shading_is_no_other_contrast(shaded_pair, head, affine):
