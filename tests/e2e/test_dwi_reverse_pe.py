@@ -103,3 +103,32 @@ def test_opposite_series_that_state_one_polarity_are_not_averaged(pair, tmp_path
     assert "its distortion is opposite to that of sub-01_run-1_dwi.nii.gz" in said
     assert "PhaseEncodingDirection" in said and "Traceback" not in said
     assert not list((tmp_path / "out").glob("sub-01/dwi/*_dwi.nii.gz"))
+
+
+@pytest.mark.real_data
+def test_slices_that_lost_their_signal_do_not_bend_the_field(pair, tmp_path):
+    """The b0 of one series lost two slices: they do not draw the field towards them, and are named."""
+    bids, truth = pair
+    folder, kept = bids / "sub-01" / "dwi", np.flatnonzero(~truth["table"].is_b0)
+    kept = [0, *kept.tolist()]
+    for label in ("AP", "PA"):
+        path = folder / f"sub-01_dir-{label}_dwi.nii.gz"
+        image = nb.load(path)
+        data = np.asarray(image.dataobj)[..., kept]
+        if label == "AP":
+            data[:, :, 5:7, 0] *= 0.2
+        nb.Nifti1Image(data, image.affine).to_filename(path)
+        write_gradients(truth["table"].subset(kept), image.affine, folder / f"sub-01_dir-{label}_dwi")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "n2a_bids", bids, out, "participant", "--modalities", "dwi", "--sloppy"]
+    options = ["--strategy", "mean", "-w", tmp_path / "work", "--nprocs", 1]
+    done = subprocess.run(
+        [str(word) for word in (*command, *options)], capture_output=True, text=True, check=True
+    )
+    assert "signal was lost in single slices" in " ".join((done.stdout + done.stderr).split())
+    found = nb.load(out / "sub-01" / "dwi" / "sub-01_desc-susceptibility_displacement.nii.gz").get_fdata()
+    error = np.abs(found + truth["field"])
+    inside = ndimage.binary_erosion(truth["mask"], iterations=2)
+    around = inside & (np.abs(np.arange(inside.shape[2]) - 5.5) < 2)
+    assert np.median(error[inside]) < 0.17
+    assert np.median(error[around]) < 0.27

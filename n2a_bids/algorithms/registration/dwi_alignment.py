@@ -31,6 +31,7 @@ def judge_series(
     transform: Affine,
     thresholds: QCThresholds,
     noise: PairNoise | None = None,
+    whole: NDArray[np.bool_] | None = None,
 ) -> AlignmentQC:
     """Measure how well a series was aligned, and say whether it may be used.
 
@@ -50,11 +51,14 @@ def judge_series(
         remains.
     noise : PairNoise, optional
         Of the b0s as acquired: what it takes from their correlation is no misfit. None by default.
+    whole : (X, Y, Z) bool array, optional
+        Where neither has lost its signal: there they are compared. Everywhere by default.
     """
     voxel_mm = reference.mean_voxel_size_mm
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel_mm), max(1.0, _STRUCTURE_MM / voxel_mm)
     common = reference.mask & seen
-    brain = common if common.any() else reference.mask
+    compared = common if whole is None else common & whole
+    brain = compared if compared.any() else reference.mask
     image, centre = reference.image, reference.brain_points.mean(axis=0)
     band = (fine, _BAND_RATIO * fine)
     of_smooth, of_band = (noise.variances(*sds) if noise else NO_NOISE for sds in ((smoothing,), band))
@@ -103,7 +107,7 @@ def judge_shaded_series(
         return None
     target = replace(reference, image=reference.image / shading.brightness)
     flat = after * shading.factor / shading.brightness
-    found = judge_series(target, before, flat, seen, transform, thresholds)
+    found = judge_series(target, before, flat, seen, transform, thresholds, whole=whole)
     return None if found.reason else replace(found, shading=shading.limits)
 
 

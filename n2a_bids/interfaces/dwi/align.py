@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.polarity import find_opposite_distortion
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series, judge_shaded_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
-    lowest_weighting,
     mean_b0,
     resample_series,
     series_noise_kept,
@@ -38,14 +35,16 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.alignment_limits import AlignmentLimitsInputSpec
 from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
-from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
-from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi.lost_slices import (
+from n2a_bids.interfaces.dwi.aligned_series import (
+    AlignedSeries,
     LossesInputSpec,
-    SeriesWithLosses,
+    ResampledSeries,
+    fill_unseen,
     let_others_stand_in,
     place_losses,
 )
+from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
@@ -84,19 +83,6 @@ class _AlignSeriesOutputSpec(TraitedSpec):
     noise_kept = traits.Float(desc="part of the noise SD that the interpolation left")
 
 
-@dataclass(frozen=True, slots=True)
-class _AlignedSeries:
-    """What is left of a series once it is on disk."""
-
-    path: Path
-    b0: NDArray[np.float32]
-    gradients: Gradients
-    seen: NDArray[np.bool_]
-    noise_kept: float
-    row: SeriesRow
-    lost: dict[int, Mask]
-
-
 class AlignSeries(ResumableInterface):
     """Bring every volume of every series onto the grid of the first, in one interpolation.
 
@@ -113,7 +99,7 @@ class AlignSeries(ResumableInterface):
         inputs, folder = self.inputs, Path(runtime.cwd)
         b0, affine = load(Path(inputs.b0_files[0]))
         reference = PlacedImage(b0, affine, load(Path(inputs.mask_file))[0] > 0.5)
-        aligned: list[_AlignedSeries] = []
+        aligned: list[AlignedSeries] = []
         for index in range(len(inputs.in_files)):
             first = aligned[0] if aligned else None
             aligned.append(self._align(index, reference, first, folder))
@@ -123,8 +109,8 @@ class AlignSeries(ResumableInterface):
         return runtime
 
     def _align(
-        self, index: int, reference: PlacedImage, first: _AlignedSeries | None, folder: Path
-    ) -> _AlignedSeries:
+        self, index: int, reference: PlacedImage, first: AlignedSeries | None, folder: Path
+    ) -> AlignedSeries:
         """Resample one series, judge it, and write it."""
         series, mask = read_acquired(self.inputs, index, reference.image.shape), reference.mask
         even_intensity(series.data, series.motion)
@@ -134,57 +120,62 @@ class AlignSeries(ResumableInterface):
         data = resample_series(series.data, *mapping, signed=series.signed)
         seen, fractions = series_view(series.data.shape[:3], *mapping)
         gradients = undo_rotations(series.gradients, transforms)
-        b0 = mean_b0(data, gradients)
-        known = seen & mask
         lost = place_losses(self.inputs, index, series.data.shape[:3], voxel_maps, mask.shape)
-        without_shading, opposite = None, ""
+        own = ResampledSeries(mean_b0(data, gradients), gradients, seen, lost)
+        qc = AlignmentQC.of_reference()
         if first is not None:
-            whole = known & ~_lost_of_b0(lost, gradients) & ~_lost_of_b0(first.lost, first.gradients)
-            opposite = self._opposite_distortion(index, reference, (b0, first.b0), whole)
-        if first is not None and not opposite:
-            views = (seen & (b0 != 0), whole)
-            without_shading = self._judge_shaded(index, reference, series, (b0, first.b0), views)
-        if without_shading is not None:
-            fine = relative_shading(first.b0, b0, whole, reference.voxel_size_mm, FINE)
-            data *= fine.factor[..., None]
-            b0 = mean_b0(data, gradients)
-        if first is not None and not seen.all() and known.any():
-            # No edge where the view of this series ends: the mean shows what is known.
-            gain = b0[known].mean() / max(float(first.b0[known].mean()), 1e-12)
-            data[~seen] = gain * load(first.path)[0][~seen]
-            b0 = mean_b0(data, gradients)
-        qc = without_shading or self._judge(index, reference, series, (b0, first), seen, opposite)
-        return _AlignedSeries(
-            save_like(data, Path(self.inputs.in_files[0]), folder / f"aligned_{index + 1}.nii.gz"),
-            b0,
+            qc, factor = self._compare(index, reference, series, own, first)
+            data *= factor[..., None]
+            fill_unseen(data, own, first, mask)
+        return AlignedSeries(
+            mean_b0(data, gradients),
             gradients,
             seen,
+            lost,
+            save_like(data, Path(self.inputs.in_files[0]), folder / f"aligned_{index + 1}.nii.gz"),
             series_noise_kept(series.data.shape[:3], *mapping),
             self._row(index, reference, series, qc, fractions),
-            lost,
         )
+
+    def _compare(
+        self,
+        index: int,
+        reference: PlacedImage,
+        series: AcquiredSeries,
+        own: ResampledSeries,
+        first: AlignedSeries,
+    ) -> tuple[AlignmentQC, NDArray[np.float32]]:
+        """How a series lies, and the factor that gives it the shading of the first."""
+        whole = own.seen & reference.mask & ~own.lost_of_b0 & ~first.lost_of_b0
+        # What lost its signal is neither shape nor shading.
+        b0, target = (np.where(own.lost_of_b0 | first.lost_of_b0, 0, one.b0) for one in (own, first))
+        # Where a masked series is zero, another stands in: nothing can be compared.
+        views = own.seen & (own.b0 != 0), whole
+        opposite = self._opposite_distortion(index, reference, (b0, target), whole)
+        alike = None if opposite else self._judge_shaded(index, reference, series, (b0, target), views)
+        if alike is None:
+            found = self._judge(index, reference, series, (b0, target), views)
+            reason = "; ".join(filter(None, (found.reason, opposite)))
+            return replace(found, reason=reason), np.ones_like(b0)
+        return alike, relative_shading(target, b0, whole, reference.voxel_size_mm, FINE).factor
 
     def _judge(
         self,
         index: int,
         reference: PlacedImage,
         series: AcquiredSeries,
-        b0s: tuple[NDArray[np.float32], _AlignedSeries | None],
-        seen: NDArray[np.bool_],
-        opposite: str,
+        b0s: tuple[NDArray[np.float32], NDArray[np.float32]],
+        views: tuple[Mask, Mask],
     ) -> AlignmentQC:
-        """How a series lies, by its b0 and that of the first; `opposite` is one more reason against it."""
+        """How a series lies, by its b0 and that of the first: where it is seen, and where both are whole."""
         b0, first = b0s
-        if first is None:
-            return AlignmentQC.of_reference()
         acquired = self._acquired_b0(index, reference)
         before, _ = show_on(acquired, Affine(), reference)
-        target = replace(reference, image=first.b0)
+        target = replace(reference, image=first)
         voxel_map = series.between.between_voxels(reference.affine, series.affine)
         noise = PairNoise.measure(reference.image, reference.mask, acquired.image, voxel_map)
-        # Where a masked series is zero, another stands in: nothing can be compared.
-        qc = judge_series(target, before, b0, seen & (b0 != 0), series.between, self.inputs.limits(), noise)
-        return replace(qc, reason="; ".join(filter(None, (qc.reason, opposite))))
+        seen, whole = views
+        return judge_series(target, before, b0, seen, series.between, self.inputs.limits(), noise, whole)
 
     def _judge_shaded(
         self,
@@ -238,7 +229,7 @@ class AlignSeries(ResumableInterface):
         moved_mm = eddy_displacement_mm(series.motion, series.between.apply(reference.brain_points))
         return SeriesRow(inputs.names[index], qc, reason, motion, columns, moved_mm)
 
-    def _refuse_too_few(self, aligned: list[_AlignedSeries], folder: Path) -> None:
+    def _refuse_too_few(self, aligned: list[AlignedSeries], folder: Path) -> None:
         rows = [one.row for one in aligned]
         misfits = [row for row in rows if row.qc.reason]
         if misfits and sum(row.accepted for row in rows) < 2:
@@ -253,21 +244,18 @@ class AlignSeries(ResumableInterface):
             )
 
     def _write(
-        self, folder: Path, reference: PlacedImage, aligned: list[_AlignedSeries], accepted: list[int]
+        self, folder: Path, reference: PlacedImage, aligned: list[AlignedSeries], accepted: list[int]
     ) -> None:
         inputs, model = self.inputs, Path(self.inputs.b0_files[0])
         used = [aligned[index] for index in accepted]
-        let_others_stand_in(
-            [SeriesWithLosses(one.path, float(one.b0[reference.mask].mean()), one.lost) for one in used]
-        )
-        mask = reference.mask
+        let_others_stand_in(used, reference.mask)
+        b0s, mask = [one.b0_of_file() for one in used], reference.mask
         if isdefined(inputs.displacement_files) and not inputs.keep_mask:
             # The mask that came in has the shape of the distorted brain.
-            mean = np.mean([one.b0 for one in used], axis=0)
-            mean_file = save_like(mean, model, folder / "corrected_b0.nii.gz")
+            mean_file = save_like(np.mean(b0s, axis=0), model, folder / "corrected_b0.nii.gz")
             seed = inputs.b0_mask_seed
             mask = find_b0_brain(mean_file, inputs.b0_mask_method, folder, random_seed=seed).mask
-        covered = np.all([one.seen & (one.b0 != 0) for one in used], axis=0)
+        covered = np.all([one.seen & (b0 != 0) for one, b0 in zip(used, b0s, strict=True)], axis=0)
         mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
         table = mean_gradients([one.gradients for one in used])
         bval, bvec = write_gradients(table, reference.affine, folder / "aligned")
@@ -280,8 +268,8 @@ class AlignSeries(ResumableInterface):
             out_files=[os.fspath(one.path) for one in used],
             accepted=accepted,
             b0_files=[
-                os.fspath(save_like(aligned[index].b0, model, folder / f"b0_{index + 1}.nii.gz"))
-                for index in accepted
+                os.fspath(save_like(b0, model, folder / f"b0_{index + 1}.nii.gz"))
+                for index, b0 in zip(accepted, b0s, strict=True)
             ],
             mask_file=os.fspath(mask_file),
             bval_file=os.fspath(bval),
@@ -289,9 +277,3 @@ class AlignSeries(ResumableInterface):
             record_file=write_record(record, folder / "alignment.json"),
             noise_kept=float(np.sqrt(np.mean([one.noise_kept**2 for one in used]))),
         )
-
-
-def _lost_of_b0(lost: Mapping[int, Mask], gradients: Gradients) -> Mask | bool:
-    """Where a volume of the mean b0 lost its signal: darkness that is no shading."""
-    of_b0 = lowest_weighting(gradients)
-    return np.any([mask for volume, mask in lost.items() if of_b0[volume]], axis=0)

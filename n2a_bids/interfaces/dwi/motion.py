@@ -15,6 +15,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, is
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
+from n2a_bids.algorithms.preparation.lost_slices import bridge_slices
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration
@@ -45,6 +46,10 @@ class EstimateMotionInputSpec(MaskedSeriesInputSpec):
         traits.Float(),
         desc="its axis in the world (RAS+), along which eddy currents distort; empty: none are looked for",
     )
+    lost_slices = traits.List(
+        traits.List(traits.Int()), desc="volume and slice that lost their signal: those beside stand for them"
+    )
+    slice_axis = traits.Range(0, 2, value=2, usedefault=True, desc="array axis across the slices")
 
 
 class MotionOutputSpec(TraitedSpec):
@@ -97,6 +102,8 @@ def estimate_series_motion(
         As `MotionOutputSpec`.
     """
     data, affine = load(Path(inputs.in_file))
+    if isdefined(inputs.lost_slices):
+        data = bridge_slices(data, inputs.lost_slices, inputs.slice_axis)
     mask = load(Path(inputs.mask_file))[0] > 0.5
     table = read_table(inputs, affine)
     align_shell = partial(_align_shell, mask, affine, folder, inputs.random_seed)

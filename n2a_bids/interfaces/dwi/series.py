@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
+from n2a_bids.algorithms.preparation.lost_slices import bridge_slices
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
@@ -122,15 +123,17 @@ class PickVolumes(ResumableInterface):
         table = table.subset(indices)
         data = np.ascontiguousarray(data[..., indices])
         dark = find_dark_slices(data, inputs.slice_axis, find_shells(table))
-        self._results["lost_slices"] = [[one.volume, one.index] for one in dark]
+        lost = [[one.volume, one.index] for one in dark]
+        self._results["lost_slices"] = lost
         self._results["gap_warnings"] = [
             *_mend_and_check(data, table, indices, image),
             *self._describe_lost(image.path.name, dark, indices),
         ]
+        b0 = mean_b0(bridge_slices(data, lost, inputs.slice_axis), table)
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
-            save_like(mean_b0(data, table), first_volume(image.path, folder), folder / "b0.nii.gz")
+            save_like(b0, first_volume(image.path, folder), folder / "b0.nii.gz")
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
         self._pick_values(indices, folder)

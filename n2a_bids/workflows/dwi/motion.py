@@ -16,7 +16,10 @@ _ONE_AXIS = 0.98
 """Cosine between the axes of phase encoding of series that have eddy currents in common."""
 _ONE_READOUT = 0.01
 """Relative difference of readout times, by which displacements grow, that is none."""
-_OF_SERIES = ("in_file", "bval_file", "bvec_file", "mask_file", "phase_encoding")
+_OF_SERIES = (
+    *("in_file", "bval_file", "bvec_file", "mask_file", "phase_encoding"),
+    *("lost_slices", "slice_axis"),
+)
 
 
 def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
@@ -34,6 +37,7 @@ def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
     estimate = EstimateMotion(random_seed=config.denoise.random_seed)
     motion = MapNode(estimate, list(_OF_SERIES), name="motion", mem_gb=3.0)
     motion.inputs.phase_encoding = axes
+    motion.inputs.slice_axis = workflow.get_node("pick").inputs.slice_axis
     _connect_series(workflow, motion)
     if not _share_currents(unit, axes):
         return
@@ -41,6 +45,7 @@ def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
     of_each = [*_OF_SERIES, "index", "motion_file", "b0_file"]
     shared = MapNode(share, of_each, name="shared_motion", mem_gb=3.0)
     shared.inputs.phase_encoding, shared.inputs.index = axes, list(range(len(axes)))
+    shared.inputs.slice_axis = motion.inputs.slice_axis
     _connect_series(workflow, shared)
     found = [("motion_file", "motion_file"), ("b0_file", "b0_file"), ("currents_file", "currents_files")]
     workflow.connect(
@@ -54,10 +59,10 @@ def motion_node(workflow: Workflow) -> Node:
 
 
 def _connect_series(workflow: Workflow, motion: Node) -> None:
-    tables = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
+    also = [(name, name) for name in ("bval_file", "bvec_file", "lost_slices")]
     workflow.connect(
         [
-            (workflow.get_node("pick"), motion, [("out_file", "in_file"), *tables]),
+            (workflow.get_node("pick"), motion, [("out_file", "in_file"), *also]),
             (workflow.get_node("mask"), motion, [("out_mask", "mask_file")]),
         ]
     )

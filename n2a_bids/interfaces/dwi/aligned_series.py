@@ -1,4 +1,4 @@
-"""Lets aligned diffusion series stand in for each other where slices of one have lost their signal."""
+"""Diffusion series on one grid, which stand in for each other where one lost signal or was not measured."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, isdefined, traits
+from numpy.typing import NDArray
 
-from n2a_bids.algorithms.normalization import Mask
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.preparation.lost_slices import lost_voxels, stand_in
+from n2a_bids.algorithms.registration.dwi_resampling import lowest_weighting, mean_b0
 from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.interfaces.dwi.alignment_record import SeriesRow
 from n2a_bids.io.images import load, save_like
 
 
@@ -26,14 +30,37 @@ class LossesInputSpec(BaseInterfaceInputSpec):
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesWithLosses:
-    """An aligned series on disk."""
+class ResampledSeries:
+    """What is compared of a series on the grid of the first."""
 
-    path: Path
-    level: float
-    """Mean intensity of its b0 in the brain."""
+    b0: Volume
+    """Mean b0."""
+    gradients: Gradients
+    seen: Mask
+    """Where its field of view lies."""
     lost: Mapping[int, Mask]
     """By volume: voxels of the grid that show slices without their signal."""
+
+    @property
+    def lost_of_b0(self) -> Mask:
+        """Where a volume of the mean b0 lost its signal: darkness that is no shading and no shape."""
+        of_b0 = lowest_weighting(self.gradients)
+        dark = [mask for volume, mask in self.lost.items() if of_b0[volume]]
+        return np.any([np.zeros(self.b0.shape, bool), *dark], axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedSeries(ResampledSeries):
+    """What is left of a series once it is on disk."""
+
+    path: Path
+    noise_kept: float
+    """Part of the noise SD that its interpolation left."""
+    row: SeriesRow
+
+    def b0_of_file(self) -> Volume:
+        """Its mean b0 once others stand in for it."""
+        return mean_b0(load(self.path)[0], self.gradients) if self.lost_of_b0.any() else self.b0
 
 
 def place_losses(
@@ -68,7 +95,26 @@ def place_losses(
     }
 
 
-def let_others_stand_in(series: Sequence[SeriesWithLosses]) -> None:
+def fill_unseen(data: NDArray[np.float32], own: ResampledSeries, first: AlignedSeries, mask: Mask) -> None:
+    """Continue a series beyond its view by the first: the mean shows what is known, no edge.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float32 array
+        The series `own`; modified.
+    own : ResampledSeries
+    first : AlignedSeries
+    mask : (X, Y, Z) bool array
+        Brain, by which the first is brought to the unit of the series.
+    """
+    known = own.seen & mask
+    if own.seen.all() or not known.any():
+        return
+    gain = mean_b0(data, own.gradients)[known].mean() / max(float(first.b0[known].mean()), 1e-12)
+    data[~own.seen] = gain * load(first.path)[0][~own.seen]
+
+
+def let_others_stand_in(series: Sequence[AlignedSeries], mask: Mask) -> None:
     """Write into each series what the others show where its slices were lost, in its own unit.
 
     Averages would be too dark there, by more than their noise. Where no other shows a place, all stay as they
@@ -76,14 +122,18 @@ def let_others_stand_in(series: Sequence[SeriesWithLosses]) -> None:
 
     Parameters
     ----------
-    series : sequence of SeriesWithLosses
+    series : sequence of AlignedSeries
         On one grid, of corresponding volumes.
+    mask : (X, Y, Z) bool array
+        Brain, in which their units are compared.
     """
-    for one in series:
+    whole = mask & ~np.any([one.lost_of_b0 for one in series], axis=0)
+    levels = [float(one.b0[whole].mean()) if whole.any() else 1.0 for one in series]
+    for index, one in enumerate(series):
         if not one.lost:
             continue
         others = [other for other in series if other is not one]
-        gains = [one.level / max(other.level, 1e-12) for other in others]
+        gains = [levels[index] / max(level, 1e-12) for place, level in enumerate(levels) if place != index]
         data, _ = load(one.path)
         for volume, lost in one.lost.items():
             shown = [
