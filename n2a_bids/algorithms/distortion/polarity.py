@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,9 @@ _LEAST_GAIN = 0.5
 """Part of the disagreement that a field must remove for the blips to count as opposite."""
 _LEAST_MARGIN = 0.02
 """Of the correlation, likewise: noise alone lets a field gain a little."""
+_LEAST_COARSE_GAIN = 0.25
+"""Part of the disagreement that a coarse field must remove before the fine one, which takes longer."""
+_COARSE = DistortionConfig((4, 2), (1.0, 0.7), (150, 80), (2, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,10 @@ class OppositeDistortion:
     def reason(self, name: str) -> str:
         """Why an image that has it cannot be averaged with the first, of which this is the name."""
         return (
-            f"its distortion is opposite to that of {name}: their b0s lie up to {self.apart_mm:.1f} mm "
-            f"apart (correlation {self.correlation_alike:.2f}, without it {self.correlation_opposite:.2f}); "
-            "if they are of opposite phase encoding, say so by PhaseEncodingDirection in their sidecars"
+            f"it is distorted otherwise than {name}, as by the opposite phase encoding: their b0s lie up to "
+            f"{self.apart_mm:.1f} mm apart (correlation {self.correlation_alike:.2f}, "
+            f"{self.correlation_opposite:.2f} once a field moves them together); are PhaseEncodingDirection "
+            "and TotalReadoutTime right in the sidecars of both?"
         )
 
 
@@ -51,11 +55,12 @@ def explains_more(opposite: float, alike: float) -> bool:
     >>> explains_more(0.99, 0.85), explains_more(0.99, 0.98), explains_more(0.90, 0.85)
     (True, False, False)
     """
-    return opposite - alike > _LEAST_MARGIN and _removes_much(opposite, alike)
+    return opposite - alike > _LEAST_MARGIN and _removes(_LEAST_GAIN, opposite, alike)
 
 
-def _removes_much(opposite: float, alike: float) -> bool:
-    return 1 - opposite < (1 - _LEAST_GAIN) * (1 - alike)
+def _removes(part: float, opposite: float, alike: float) -> bool:
+    """Whether so much of the disagreement goes."""
+    return 1 - opposite < (1 - part) * (1 - alike)
 
 
 def find_opposite_distortion(
@@ -85,35 +90,37 @@ def find_opposite_distortion(
     found : OppositeDistortion or None
         That of the axis which explains most; None where none explains much more than shading does.
     """
-    if not mask.any() or not first[mask].any() or not second[mask].any():
-        return None
-    if 1 - agreement(first, second, mask) < _LEAST_MARGIN:
+    levels = [float(one[mask].mean()) if mask.any() else 0.0 for one in (first, second)]
+    if not min(levels) > 0 or 1 - agreement(first, second, mask) < _LEAST_MARGIN:
         return None
     alike, finely_alike = (
         agreement(first, with_shading_of(first, second, mask, voxel_size_mm, scale), mask)
         for scale in (ANY, FINE)
     )
-    shaded = with_shading_of(first, second, mask, voxel_size_mm, DISTORTED)
-    found = [_along(axis, first, shaded, mask, voxel_size_mm, alike) for axis in axes]
-    likeliest = max(found, key=lambda one: one.correlation_opposite)
-    opposite = likeliest.correlation_opposite
+    pair = first, with_shading_of(first, second, mask, voxel_size_mm, DISTORTED)
+    coarse = [_along(axis, pair, mask, voxel_size_mm, _COARSE) for axis in axes]
+    best = max(coarse, key=lambda one: one.correlation_opposite)
+    if not _removes(_LEAST_COARSE_GAIN, best.correlation_opposite, alike):
+        return None
+    found = replace(_along(best.axis, pair, mask, voxel_size_mm, DistortionConfig()), correlation_alike=alike)
     # Fine shading could stand for much of a distortion, but not for all that a field explains.
-    is_opposite = explains_more(opposite, alike) and _removes_much(opposite, finely_alike)
-    return likeliest if is_opposite else None
+    is_opposite = explains_more(found.correlation_opposite, alike) and _removes(
+        _LEAST_GAIN, found.correlation_opposite, finely_alike
+    )
+    return found if is_opposite else None
 
 
 def _along(
     axis: int,
-    first: Volume,
-    second: Volume,
+    images: tuple[Volume, Volume],
     mask: Mask,
     voxel_size_mm: tuple[float, float, float],
-    alike: float,
+    config: DistortionConfig,
 ) -> OppositeDistortion:
     """What a field along one axis makes of two images."""
-    pair, still = BlipPair(first, second, mask, voxel_size_mm, (axis, axis)), np.eye(4)
-    field = pair.estimate(pair.images(still), DistortionConfig())
+    pair, still = BlipPair(*images, mask, voxel_size_mm, (axis, axis)), np.eye(4)
+    field = pair.estimate(pair.images(still), config)
     corrected, other = pair.images(still, field)
     opposite = agreement(corrected, with_shading_of(corrected, other, mask, voxel_size_mm, ANY), mask)
     apart_mm = 2 * float(np.percentile(np.abs(field[mask]), 95)) * voxel_size_mm[axis]
-    return OppositeDistortion(axis, alike, opposite, apart_mm)
+    return OppositeDistortion(axis, agreement(*images, mask), opposite, apart_mm)

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedI
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
-from n2a_bids.algorithms.shading import relative_shading, with_shading_of
+from n2a_bids.algorithms.shading import FINE, relative_shading
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -73,7 +73,10 @@ def bring_to_grid(
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
     common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
     if match_shading:
-        aligned = with_shading_of(grid.image, aligned, common, grid.voxel_size_mm)
+        # What resampling continues beyond the view is no measurement, and tells no shading.
+        shown = aligned * (inside if grid.measured is None else inside & grid.measured)
+        shading = relative_shading(grid.image, shown, common, grid.voxel_size_mm, FINE)
+        aligned = aligned if shading is None else aligned * shading.factor
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
         filled = own_scale.invert(reference_scale.apply(grid.image))

@@ -58,6 +58,69 @@ def test_images_without_signal_tell_no_shading(head):
     assert relative_shading(image, image, np.zeros_like(head[1]), (4, 4, 4)) is None
 
 
+def _ball(mask, radius_voxels):
+    """Beside the middle of the brain."""
+    centre = np.argwhere(mask).mean(axis=0) + np.array([6, 0, 0])
+    return radius_voxels**2 > ((np.indices(mask.shape).T - centre) ** 2).sum(axis=-1).T
+
+
+def _contrast(image, ball, mask):
+    """Of a ball against the brain around it."""
+    return np.median(image[ball]) / np.median(image[mask & ~ball])
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.5, 1.8])
+def test_a_lesion_is_no_shading(noisy_runs, head, factor):
+    """What one run shows brighter or darker in one place, as after contrast agent, is not taken out."""
+    first, second = (run.astype(np.float32) for run in noisy_runs(2, noise_sd=20))
+    second[_ball(head[1], 6)] *= factor
+    assert relative_shading(first, second, head[1], (4, 4, 4)) is None
+
+
+def test_a_lesion_keeps_its_contrast_where_shading_is_taken_out(shaded_pair, head, coil):
+    """Most of what the other run shows there, and the shading around it, as without the lesion."""
+    reference, other = shaded_pair
+    mask, ball = head[1], _ball(head[1], 3)
+    bright = np.where(ball, 1.6 * other, other).astype(np.float32)
+    found = relative_shading(reference, bright, mask, (4, 4, 4), FINE)
+    matched = bright * found.factor / coil
+    gained = np.log(_contrast(matched, ball, mask) / _contrast(other, ball, mask)) / np.log(1.6)
+    assert gained > 0.75
+    error = np.log(found.factor / coil)[mask & ~ball]
+    assert (error - error.mean()).std() < 0.04
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_scalp_of_another_brightness_is_no_shading(noisy_runs, head, factor):
+    """As with fat suppressed in one run: the brains are alike."""
+    first, second = (run.astype(np.float32) for run in noisy_runs(2, noise_sd=20))
+    second[~head[1]] *= factor
+    assert relative_shading(first, second, head[1], (4, 4, 4)) is None
+
+
+@pytest.mark.parametrize("size", [0.4, 0.08])
+def test_small_brains_are_shaded_as_large_ones(shaded_pair, head, size):
+    """Macaques and mice: all lengths shrink with the brain."""
+    adult, animal = (
+        relative_shading(*shaded_pair, head[1], 3 * (spacing,)) for spacing in (4.0 * 1.2, 4.0 * size)
+    )
+    assert animal.limits == pytest.approx(adult.limits, rel=0.02)
+
+
+def test_shading_at_the_end_of_a_view_is_that_of_what_was_measured(shaded_pair, head, coil, affine):
+    """A run whose field of view ends in the brain: what resampling continues there tells nothing."""
+    reference, other = shaded_pair
+    cut, moved = other[:, :, 9:], affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [0, 0, 9]
+    grid = _placed(reference, affine, head[1])
+    aligned, inside = bring_to_grid(cut, moved, np.eye(4), grid, match_shading=True)
+    border = head[1] & inside & (np.arange(inside.shape[2]) < 12)
+    whole = bring_to_grid(other, affine, np.eye(4), grid, match_shading=True)[0]
+    ratio = np.log(aligned[border] / whole[border])
+    assert np.percentile(np.abs(ratio - np.median(ratio)), 95) < 0.05
+    assert abs(np.median(ratio)) < 0.03
+
+
 def test_no_factor_grows_where_there_is_nothing_to_match(shaded_pair, head):
     """A ghost in the air beside one head alone, and distortion, which no shading can make alike."""
     reference, image, mask = (np.pad(one, 16) for one in (*shaded_pair, head[1]))
