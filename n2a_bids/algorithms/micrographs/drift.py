@@ -7,17 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
+
+from n2a_bids.algorithms.micrographs.registration.coarse import COARSE_EDGE, coarse_motion
+from n2a_bids.algorithms.micrographs.registration.seen import (
+    Seen,
+    both_count,
+    far_from_borders,
+    far_inside,
+    margin_of,
+    read_smooth,
+    smooth_tile,
+)
 
 Image = NDArray[np.float32]
 
-_COARSE_EDGE = 1024
-"""Pixels to which images are binned for the first, whole-pixel estimate."""
-_SEARCH_EDGE = 256
-"""The same for the search of angles."""
-_ANGLES_DEG = (*range(-8, 0), *range(1, 9))
-_CLEARLY = 1.15
-"""How much higher the peak of a rotated image must be than that of the image as it is."""
 _TILE_EDGE = 512
 _TILES_PER_AXIS = 3
 _WHOLE_EDGE = 1536
@@ -53,7 +57,9 @@ class Drift:
         return float(np.hypot(*self.shift_pixels.T).max())
 
 
-def estimate_drift(exposures: NDArray[np.floating], *, turns: bool = True) -> Drift:
+def estimate_drift(
+    exposures: NDArray[np.floating], *, turns: bool = True, counted: NDArray[np.bool_] | None = None
+) -> Drift:
     """Estimate the drift of exposures of one field of view.
 
     Cross-correlation of binned images gives whole pixels, least squares on smoothed images (Lucas and Kanade,
@@ -64,6 +70,9 @@ def estimate_drift(exposures: NDArray[np.floating], *, turns: bool = True) -> Dr
     exposures : (R, X, Y) array
     turns : bool
         Search for rotations, too.
+    counted : (X, Y) bool array, optional
+        Pixels of every exposure that show the specimen, and no data bar, text or frame that stays while the
+        specimen drifts; all by default.
 
     Examples
     --------
@@ -75,22 +84,41 @@ def estimate_drift(exposures: NDArray[np.floating], *, turns: bool = True) -> Dr
     n_exposures = len(exposures)
     motions = np.zeros((n_exposures, 3))
     correlation = np.ones(n_exposures)
-    reference = exposures[0].astype(np.float32, copy=False)
+    reference = Seen(exposures[0].astype(np.float32, copy=False), counted)
     n_passes = _PASSES if n_exposures > 2 else 1
     for index in range(1, n_exposures):
-        motions[index] = _coarse_motion(reference, exposures[index], turns)
+        motions[index] = coarse_motion(reference, Seen(exposures[index], counted), turns)
     for number in range(n_passes):
         for index in range(1, n_exposures):
             if number:
                 others = [other for other in range(n_exposures) if other != index]
-                reference = _mean_of(exposures, motions, others)
+                reference = _mean_of(exposures, motions, others, counted)
             last = turns and number == n_passes - 1
-            motions[index], correlation[index] = _refine(reference, exposures[index], motions[index], last)
+            moving = Seen(exposures[index], counted)
+            motions[index], correlation[index] = _refine(reference, moving, motions[index], last)
     if n_exposures > 2:
-        others = _mean_of(exposures, motions, list(range(1, n_exposures)))
-        nothing, tiles = np.zeros(3), _tiles(others.shape)
-        correlation[0] = _descend(others, exposures[0], nothing, tiles, SMOOTHING_PIXELS, 2, n_steps=1)[2]
+        others = _mean_of(exposures, motions, list(range(1, n_exposures)), counted)
+        correlation[0] = _correlation(others, Seen(exposures[0], counted), np.zeros(3))
     return Drift(motions[:, :2], np.degrees(motions[:, 2]), correlation)
+
+
+def correlation_of(exposures: NDArray[np.floating], drift: Drift, counted: NDArray[np.bool_]) -> float:
+    """Mean correlation of smoothed exposures with the first, moved back by a drift, of pixels that count.
+
+    Parameters
+    ----------
+    exposures : (R, X, Y) array
+    drift : Drift
+    counted : (X, Y) bool array
+    """
+    motions = np.column_stack([drift.shift_pixels, np.radians(drift.rotation_deg)])
+    seen = [Seen(exposure, counted) for exposure in exposures]
+    return float(np.mean([_correlation(seen[0], *one) for one in zip(seen[1:], motions[1:], strict=True)]))
+
+
+def _correlation(reference: Seen, moving: Seen, motion: NDArray[np.float64]) -> float:
+    tiles = _tiles(reference.pixels.shape)
+    return _descend(reference, moving, motion, tiles, SMOOTHING_PIXELS, 2, n_steps=1)[2]
 
 
 def rotation_matrix(angle: float) -> NDArray[np.float64]:
@@ -98,72 +126,35 @@ def rotation_matrix(angle: float) -> NDArray[np.float64]:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _mean_of(exposures: NDArray[np.floating], motions: NDArray[np.float64], which: list[int]) -> Image:
-    """Mean of some exposures, moved back linearly: it is smoothed anyway."""
+def _mean_of(
+    exposures: NDArray[np.floating],
+    motions: NDArray[np.float64],
+    which: list[int],
+    counted: NDArray[np.bool_] | None,
+) -> Seen:
+    """Mean of some exposures, moved back linearly: it is smoothed anyway; and what all of them count."""
     total = np.zeros(exposures.shape[1:], np.float32)
+    all_count = None if counted is None else np.ones(counted.shape, bool)
     middle = (np.array(total.shape) - 1) / 2
     for index in which:
         turn = rotation_matrix(motions[index, 2])
         offset = middle + motions[index, :2] - turn @ middle
         image = exposures[index].astype(np.float32)
         total += ndimage.affine_transform(image, turn, offset, order=1, mode="nearest")
-    return total / len(which)
-
-
-def _coarse_motion(
-    reference: NDArray[np.floating], moving: NDArray[np.floating], turns: bool
-) -> NDArray[np.float64]:
-    """Shift to about a pixel of binned images, and an angle (radians) where turning clearly helps."""
-    step = -(-max(reference.shape) // _COARSE_EDGE)
-    shift, score = _whole_pixels(*(_bin(image, step) for image in (reference, moving)))
-    motion = np.array([*(step * shift), 0.0])
-    if not turns or min(reference.shape) < _SEARCH_EDGE:
-        return motion
-    coarse = -(-max(reference.shape) // _SEARCH_EDGE)
-    small = [_bin(image, coarse) for image in (reference, moving)]
-    straight = _whole_pixels(*small)[1]
-    found = []
-    for angle in _ANGLES_DEG:
-        rotated = ndimage.rotate(small[0], angle, reshape=False, order=1, mode="nearest")
-        found.append((*_whole_pixels(rotated, small[1]), angle))
-    shift, score, angle = max(found, key=lambda one: one[1])
-    if score > _CLEARLY * straight:
-        return np.array([*(coarse * shift), np.radians(angle)])
-    return motion
-
-
-def _whole_pixels(reference: Image, moving: Image) -> tuple[NDArray[np.float64], float]:
-    """Shift of `moving` in whole pixels, and the height of the peak that shows it."""
-    size = [fft.next_fast_len(edge + edge // 2, real=True) for edge in reference.shape]
-    spectra = []
-    for image in (reference, moving):
-        detail = ndimage.gaussian_filter(image, 1.5) - ndimage.gaussian_filter(image, 12)
-        spectra.append(fft.rfft2(detail * _window(detail.shape), size))
-    product = spectra[1] * spectra[0].conj()
-    # Between a plain correlation, whose peak is wide, and that of phases alone, which noise rules.
-    product /= np.sqrt(np.abs(product)) + 1e-3 * np.sqrt(np.abs(product).max() + 1e-30)
-    surface = fft.irfft2(product, size)
-    peak = np.array(np.unravel_index(int(np.argmax(surface)), size))
-    return np.where(peak > np.array(size) / 2, peak - size, peak).astype(float), float(surface.max())
-
-
-def _bin(image: NDArray[np.floating], step: int) -> Image:
-    x, y = (size // step * step for size in image.shape)
-    blocks = image[:x, :y].reshape(x // step, step, y // step, step)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
-
-
-def _window(shape: tuple[int, ...]) -> Image:
-    ramps = [np.minimum(1, np.minimum(np.arange(n) + 1, n - np.arange(n)) / (0.1 * n + 1)) for n in shape]
-    return (ramps[0][:, None] * ramps[1]).astype(np.float32)
+        if all_count is not None:
+            share = ndimage.affine_transform(
+                counted.astype(np.float32), turn, offset, order=1, mode="nearest"
+            )
+            all_count &= share > 0.999
+    return Seen(total / len(which), all_count)
 
 
 def _refine(
-    reference: NDArray[np.floating], moving: NDArray[np.floating], start: NDArray[np.float64], rotates: bool
+    reference: Seen, moving: Seen, start: NDArray[np.float64], rotates: bool
 ) -> tuple[NDArray[np.float64], float]:
     """Shift and angle (radians) by least squares, coarse to fine, and the correlation that they reach."""
-    step = -(-max(reference.shape) // _COARSE_EDGE)
-    tiles = _tiles(reference.shape)
+    step = -(-max(reference.pixels.shape) // COARSE_EDGE)
+    tiles = _tiles(reference.pixels.shape)
     motion = start.astype(float).copy()
     is_rotated = motion[2] != 0
     for sd in sorted({float(max(SMOOTHING_PIXELS, 2 * step)), SMOOTHING_PIXELS}, reverse=True):
@@ -171,7 +162,7 @@ def _refine(
     if is_rotated or not rotates:
         return motion, correlation
     with_turn, errors, reached = _descend(reference, moving, motion, tiles, SMOOTHING_PIXELS, n_free=3)
-    radius = np.hypot(*reference.shape) / 2
+    radius = np.hypot(*reference.pixels.shape) / 2
     if abs(with_turn[2]) * radius > _MATTERS_PIXELS and abs(with_turn[2]) > _CERTAINTY * errors[2]:
         return with_turn, reached
     return motion, correlation
@@ -191,8 +182,8 @@ def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
 
 
 def _descend(
-    reference: NDArray[np.floating],
-    moving: NDArray[np.floating],
+    reference: Seen,
+    moving: Seen,
     motion: NDArray[np.float64],
     tiles: list[tuple[slice, slice]],
     sd: float,
@@ -200,10 +191,9 @@ def _descend(
     n_steps: int = _STEPS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Gauss-Newton steps over tiles; motion, its standard errors and the correlation."""
-    middle = (np.array(reference.shape) - 1) / 2
-    fixed = [
-        ndimage.gaussian_filter(reference[tile].astype(np.float32), sd, mode="nearest") for tile in tiles
-    ]
+    middle = (np.array(reference.pixels.shape) - 1) / 2
+    reference, moving = far_inside(reference, sd), far_inside(moving, sd)
+    fixed = [smooth_tile(reference, tile, sd) for tile in tiles]
     motion = motion.copy()
     for _ in range(n_steps):
         sums = [
@@ -240,16 +230,16 @@ class _Equations(NamedTuple):
 
 
 def _equations(
-    fixed: Image,
+    fixed: Seen,
     tile: tuple[slice, slice],
-    moving: NDArray[np.floating],
+    moving: Seen,
     motion: NDArray[np.float64],
     middle: NDArray[np.float64],
     sd: float,
     n_free: int,
 ) -> _Equations:
     """How a tile differs from the moved image, and how motion changes that."""
-    margin = int(np.ceil(3 * sd)) + 2
+    margin = margin_of(sd)
     grid = np.meshgrid(*(np.arange(part.start, part.stop) for part in tile), indexing="ij")
     away = [axis - centre for axis, centre in zip(grid, middle)]
     cos, sin = np.cos(motion[2]), np.sin(motion[2])
@@ -260,14 +250,16 @@ def _equations(
         )
     )
     nothing = _Equations(np.zeros((n_free, n_free)), np.zeros(n_free), np.zeros(3), 0.0, 0)
-    there = _read_smooth(moving, places, margin, sd)
+    there = read_smooth(moving.pixels, places, margin, sd)
     if there is None:
         return nothing
-    inside = _far_from_borders(places, moving.shape, fixed.shape, margin)
-    slopes = np.gradient(fixed)
+    inside = far_from_borders(places, moving.pixels.shape, there.shape, margin) & both_count(
+        fixed, moving, places
+    )
+    slopes = np.gradient(fixed.pixels)
     turning = slopes[1] * away[0] - slopes[0] * away[1]
     design = np.stack([part[inside] for part in (*slopes, turning)[:n_free]]).astype(np.float64)
-    first, second = (image[inside].astype(np.float64) for image in (fixed, there))
+    first, second = (image[inside].astype(np.float64) for image in (fixed.pixels, there))
     if first.size < _FEWEST_PIXELS:
         return nothing
     first, second = first - first.mean(), second - second.mean()
@@ -275,26 +267,3 @@ def _equations(
     difference = first - second * (products[0] / max(products[2], 1e-30) if products[0] > 0 else 1)
     squared = float(difference @ difference)
     return _Equations(design @ design.T, design @ difference, products, squared, first.size)
-
-
-def _far_from_borders(
-    places: NDArray[np.float64], shape: tuple[int, ...], tile_shape: tuple[int, ...], margin: int
-) -> NDArray[np.bool_]:
-    """Pixels of a tile that smoothing reaches whole, in the tile and at the (2, X, Y) places of the image."""
-    inside = np.all((places >= margin) & (places <= np.array(shape)[:, None, None] - 1 - margin), axis=0)
-    for axis, size in enumerate(tile_shape):
-        inside &= np.expand_dims((np.arange(size) >= margin) & (np.arange(size) < size - margin), 1 - axis)
-    return inside
-
-
-def _read_smooth(
-    image: NDArray[np.floating], places: NDArray[np.float64], margin: int, sd: float
-) -> Image | None:
-    """The smoothed image at (2, X, Y) places; None where these hardly touch it."""
-    low = np.maximum(np.floor(places.min(axis=(1, 2))).astype(int) - margin, 0)
-    high = np.minimum(np.ceil(places.max(axis=(1, 2))).astype(int) + margin, image.shape)
-    if (high - low < 8).any():
-        return None
-    near = image[low[0] : high[0], low[1] : high[1]].astype(np.float32)
-    smooth = ndimage.gaussian_filter(near, sd, mode="nearest")
-    return ndimage.map_coordinates(smooth, places - low[:, None, None], order=3, mode="nearest")

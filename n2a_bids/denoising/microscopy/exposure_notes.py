@@ -38,6 +38,17 @@ def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
     )
 
 
+def fixed_note(fixed: NDArray[np.bool_]) -> str:
+    """What to say of places that stay while the specimen drifts; empty where there are none."""
+    if not fixed.any():
+        return ""
+    return (
+        f"{100 * fixed.mean():.2g} % of the pixels stay where they are in all exposures (a data bar, a scale "
+        "bar, text, a frame, or what lies outside of an aperture): they take no part in the drift and the "
+        "noise, and are as the first exposure shows them"
+    )
+
+
 def structure_notes(paths: Sequence[Path], exposures: Repetitions, gains: NDArray[np.float64]) -> list[str]:
     """A sentence for each exposure that shows far less structure than the others, or places far brighter.
 

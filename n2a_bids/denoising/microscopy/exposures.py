@@ -19,13 +19,18 @@ from n2a_bids.algorithms.micrographs.alignment import (
 from n2a_bids.algorithms.micrographs.drift import Drift
 from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
+from n2a_bids.algorithms.micrographs.registration.fixed_places import find_fixed_places, without_thin_lines
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.denoising.microscopy.exposure_notes import lost_note, not_stored_note, structure_notes
+from n2a_bids.denoising.microscopy.drifted import find_drift, find_moved_copies
+from n2a_bids.denoising.microscopy.exposure_notes import (
+    fixed_note,
+    lost_note,
+    not_stored_note,
+    structure_notes,
+)
 from n2a_bids.denoising.microscopy.selection import (
     Size,
-    find_drift,
-    find_moved_copies,
     find_repeated,
     left_over,
     mostly_saturated,
@@ -131,7 +136,7 @@ def align_exposures(
     saturated = data >= (_largest_value(images) if largest_value is None else largest_value)
     lost = find_lost_pixels(data)
     fill_lost_pixels(data, lost)
-    data, saturated, kept, drift, reasons = _sort_out(paths, data, saturated, aligned)
+    data, saturated, kept, drift, fixed, reasons = _sort_out(paths, data, saturated, aligned)
     for index in reasons:
         report(f"WARNING: left out: {reasons[index]}")
     lost = _with_hot_pixels(data, _only(kept, lost), drift)
@@ -139,9 +144,13 @@ def align_exposures(
     part = None if measured_part is None else _only(kept, measured_part) * ~lost
     measured = ~lost if part is None else part == 1
     if drift is not None:
+        # What stays while the specimen drifts hides it in each exposure; the first keeps what it shows there.
+        stays = without_thin_lines(fixed)
+        measured[1:, stays] = False
         saturated = _move_back(data, saturated, measured, drift)
         part = None if part is None else move_parts_back(part, drift)
-    counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
+        measured[1:, stays] = False
+    counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0) & ~fixed[..., None]
     weights = exposure_weights(measured, part)
     _refuse_none(counted, paths[kept[0]])
     gains = equal_gains(data, counted)
@@ -155,8 +164,8 @@ def align_exposures(
         n_measured=None if measured.all() else weights.sum(axis=0, dtype=np.float32),
         micrograph=True,
     )
-    notes = _notes([images[index] for index in kept], lost, repetitions, gains)
-    return Exposures(repetitions, first, drift, reasons, notes)
+    notes = (fixed_note(fixed), *_notes([images[index] for index in kept], lost, repetitions, gains))
+    return Exposures(repetitions, first, drift, reasons, tuple(filter(None, notes)))
 
 
 def _refuse_none(counted: NDArray[np.bool_], path: Path) -> None:
@@ -183,15 +192,18 @@ def _notes(
 
 def _sort_out(
     paths: Sequence[Path], data: NDArray[np.float32], saturated: NDArray[np.bool_], aligned: bool
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[int], Drift | None, dict[int, str]]:
-    """Data and saturated pixels of the exposures that fit, their indices and drift, and why others do not."""
+) -> tuple[
+    NDArray[np.float32], NDArray[np.bool_], list[int], Drift | None, NDArray[np.bool_], dict[int, str]
+]:
+    """Data, saturated pixels, indices, drift and fixed places of exposures that fit; why others do not."""
     reasons = find_repeated(paths, list(data)) | mostly_saturated(paths, saturated)
     drift, kept = None, left_over(paths, reasons)
     data, saturated = _only(kept, data), _only(kept, saturated)
+    fixed = find_fixed_places(data)
     while not aligned and len(kept) > 1:
         planes = data[..., 0, 0] if data.shape[3:] == (1, 1) else data.mean(axis=(3, 4))
         names = [paths[index] for index in kept]
-        drift, unfit = find_drift(names, planes)
+        drift, unfit, fixed = find_drift(names, planes, fixed)
         unfit = unfit or find_moved_copies(names, planes, drift)
         if not unfit:
             break
@@ -199,7 +211,8 @@ def _sort_out(
         left = left_over(paths, reasons)
         rows = [kept.index(index) for index in left]
         data, saturated, kept = _only(rows, data), _only(rows, saturated), left
-    return data, saturated, kept, drift, reasons
+        fixed = find_fixed_places(data)
+    return data, saturated, kept, drift, fixed, reasons
 
 
 def _with_hot_pixels(

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
-from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
 from n2a_bids.algorithms.noise.copies import find_copies, find_means
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.errors import BIDSDataError
@@ -20,12 +18,8 @@ from n2a_bids.system.resources import available_memory_gb
 _SMALL_GB = 0.5
 Size = tuple[float, float, float]
 
-_LEAST_CORRELATION = 0.2
-"""Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
 _MOSTLY = 0.5
 """Part of the pixels of an exposure whose saturation leaves others more to say without it."""
-_WHOLE_PIXELS = 0.1
-"""Uncertainty of a shift by whole pixels: of copies it is found to a hundredth."""
 _BY_CHANCE = 100
 """Pixels of a chunk in which one exposure has counts, where another has none in all of it."""
 _LARGEST_DIFFERENCE = 0.01
@@ -110,7 +104,7 @@ def left_over(paths: Sequence[Path], reasons: Mapping[int, str]) -> list[int]:
 
 def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> dict[int, str]:
     """Exposures that are copies of others, or means of them, by index, and the reason against them."""
-    copies = {copy: _copy_reason(paths[copy], paths[first]) for copy, first in find_copies(images).items()}
+    copies = {copy: copy_reason(paths[copy], paths[first]) for copy, first in find_copies(images).items()}
     own = [index for index in range(len(paths)) if index not in copies]
     means = {
         own[
@@ -122,40 +116,11 @@ def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) 
     return copies | means
 
 
-def _copy_reason(copy: Path, first: Path) -> str:
+def copy_reason(copy: Path, first: Path) -> str:
+    """What is wrong with a file that is a copy of another."""
     return (
         f"{copy}: expected another measurement than {first}, found a copy of it; give each acquisition once"
     )
-
-
-def find_moved_copies(paths: Sequence[Path], planes: NDArray[np.float32], drift: Drift) -> dict[int, str]:
-    """Exposures that are copies of others moved by whole pixels, by index, and the reason against them.
-
-    Parameters
-    ----------
-    planes : (R, X, Y) array
-        As they were stored.
-    drift : Drift
-        Of the planes.
-    """
-    reasons: dict[int, str] = {}
-    for copy in range(1, len(paths)):
-        for first in range(copy):
-            shift = drift.shift_pixels[copy] - drift.shift_pixels[first]
-            whole = np.rint(shift).astype(int)
-            if first in reasons or not whole.any() or np.abs(shift - whole).max() > _WHOLE_PIXELS:
-                continue
-            seen = [_moved_part(planes[first], -whole), _moved_part(planes[copy], whole)]
-            if min(seen[0].shape) > 0 and find_copies(seen):
-                reasons[copy] = _copy_reason(paths[copy], paths[first])
-                break
-    return reasons
-
-
-def _moved_part(plane: NDArray[np.float32], shift: NDArray[np.int_]) -> NDArray[np.float32]:
-    """(X, Y, 1) what another plane, moved by whole pixels, has of a plane."""
-    ends = zip(shift.tolist(), plane.shape, strict=True)
-    return plane[(*(slice(max(0, by), min(size, size + by)) for by, size in ends), None)]
 
 
 def mostly_saturated(paths: Sequence[Path], saturated: NDArray[np.bool_]) -> dict[int, str]:
@@ -168,43 +133,6 @@ def mostly_saturated(paths: Sequence[Path], saturated: NDArray[np.bool_]) -> dic
         if part > _MOSTLY
     }
     return found if len(paths) - len(found) >= 2 else {}
-
-
-def find_drift(paths: Sequence[Path], planes: NDArray[np.float32]) -> tuple[Drift, dict[int, str]]:
-    """Drift of the exposures, and the reasons against those that show nothing of the others.
-
-    Parameters
-    ----------
-    planes : (R, X, Y) array
-
-    Returns
-    -------
-    drift : Drift
-    reasons : dict of int to str
-        The first alone where it is the odd one; the others where some are. Without them, drift is estimated
-        anew.
-    """
-    drift = estimate_drift(planes)
-    low = [
-        index
-        for index, correlation in enumerate(drift.correlation)
-        if correlation < _least_correlation(planes[0], planes[index], drift.shift_pixels[index])
-    ]
-    if len(paths) > 2 and 0 in low:
-        low = [0]
-    return drift, {
-        index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found next to "
-        f"nothing in common (correlation {drift.correlation[index]:.2f}); leave it out, or give "
-        "--as-they-lie if that is meant so"
-        for index in low
-    }
-
-
-def _least_correlation(
-    first: NDArray[np.float32], other: NDArray[np.float32], shift: NDArray[np.float64]
-) -> float:
-    """More of coarse and small images, which are alike by chance, where they had to be moved far."""
-    return max(_LEAST_CORRELATION, chance_correlation(first, other, shift))
 
 
 def not_whole(images: Mapping[int, Micrograph]) -> dict[int, str]:

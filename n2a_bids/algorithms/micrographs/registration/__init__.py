@@ -1,0 +1,1 @@
+"""Steps of finding how micrograph exposures lie to each other."""

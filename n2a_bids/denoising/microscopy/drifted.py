@@ -1,0 +1,124 @@
+"""Finds how micrograph exposures drifted, and which show another field of view, or are moved copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
+from n2a_bids.algorithms.micrographs.drift import Drift, correlation_of, estimate_drift
+from n2a_bids.algorithms.micrographs.registration.fixed_places import find_dark_surround
+from n2a_bids.algorithms.noise.copies import find_copies
+from n2a_bids.denoising.microscopy.selection import copy_reason
+
+_LEAST_CORRELATION = 0.2
+"""Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
+_WHOLE_PIXELS = 0.1
+"""Uncertainty of a shift by whole pixels: of copies it is found to a hundredth."""
+_LEAST_COUNTED = 0.1
+"""Part of an image that tells the drift without what is fixed."""
+_CLEARLY = 6.0
+"""Times what chance adds to the correlation of a drift that was fitted to other pixels, and"""
+_PIXELS_OF_SMOOTHING = 50
+"""pixels of a smoothed image for one independent value."""
+
+
+class FoundDrift(NamedTuple):
+    """How exposures have drifted."""
+
+    drift: Drift
+    reasons: dict[int, str]
+    """Against exposures that show nothing of the others, the first alone where it is the odd one. Without
+    them, drift is estimated anew."""
+    fixed: NDArray[np.bool_]
+    """(X, Y) what does not drift with the specimen."""
+
+
+def find_drift(
+    paths: Sequence[Path], planes: NDArray[np.float32], fixed: NDArray[np.bool_] | None = None
+) -> FoundDrift:
+    """Drift of the exposures, and the reasons against those that show nothing of the others.
+
+    Parameters
+    ----------
+    planes : (R, X, Y) array
+    fixed : (X, Y) bool array, optional
+        What has the same values in all exposures, as a data bar, text or a frame.
+    """
+    drift, fixed = _drift_of_specimen(planes, np.zeros(planes.shape[1:], bool) if fixed is None else fixed)
+    if fixed.any():
+        means = planes[:, ~fixed].mean(axis=1)[:, None, None]
+        planes = np.where(fixed, means, planes)
+    low = [
+        index
+        for index, correlation in enumerate(drift.correlation)
+        if correlation < _least_correlation(planes[0], planes[index], drift.shift_pixels[index])
+    ]
+    if len(paths) > 2 and 0 in low:
+        low = [0]
+    reasons = {
+        index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found next to "
+        f"nothing in common (correlation {drift.correlation[index]:.2f}); leave it out, or give "
+        "--as-they-lie if that is meant so"
+        for index in low
+    }
+    return FoundDrift(drift, reasons, fixed)
+
+
+def _drift_of_specimen(
+    planes: NDArray[np.float32], fixed: NDArray[np.bool_]
+) -> tuple[Drift, NDArray[np.bool_]]:
+    """Drift of all pixels, or of those that are not fixed where it fits these better; and what is fixed."""
+    drift = estimate_drift(planes)
+    dark = find_dark_surround(planes)
+    for left_out in ([fixed | dark] if dark.any() else []) + [fixed]:
+        counted = ~left_out
+        if not left_out.any() or counted.mean() < _LEAST_COUNTED:
+            continue
+        own = estimate_drift(planes, counted=counted)
+        before, after = (correlation_of(planes, one, counted) for one in (drift, own))
+        by_chance = (1 - max(after, 0) ** 2) * _PIXELS_OF_SMOOTHING / counted.sum()
+        if after - before > _CLEARLY * by_chance:
+            return own, left_out
+    return drift, fixed
+
+
+def _least_correlation(
+    first: NDArray[np.float32], other: NDArray[np.float32], shift: NDArray[np.float64]
+) -> float:
+    """More of coarse and small images, which are alike by chance, where they had to be moved far."""
+    return max(_LEAST_CORRELATION, chance_correlation(first, other, shift))
+
+
+def find_moved_copies(paths: Sequence[Path], planes: NDArray[np.float32], drift: Drift) -> dict[int, str]:
+    """Exposures that are copies of others moved by whole pixels, by index, and the reason against them.
+
+    Parameters
+    ----------
+    planes : (R, X, Y) array
+        As they were stored.
+    drift : Drift
+        Of the planes.
+    """
+    reasons: dict[int, str] = {}
+    for copy in range(1, len(paths)):
+        for first in range(copy):
+            shift = drift.shift_pixels[copy] - drift.shift_pixels[first]
+            whole = np.rint(shift).astype(int)
+            if first in reasons or not whole.any() or np.abs(shift - whole).max() > _WHOLE_PIXELS:
+                continue
+            seen = [_moved_part(planes[first], -whole), _moved_part(planes[copy], whole)]
+            if min(seen[0].shape) > 0 and find_copies(seen):
+                reasons[copy] = copy_reason(paths[copy], paths[first])
+                break
+    return reasons
+
+
+def _moved_part(plane: NDArray[np.float32], shift: NDArray[np.int_]) -> NDArray[np.float32]:
+    """(X, Y, 1) what another plane, moved by whole pixels, has of a plane."""
+    ends = zip(shift.tolist(), plane.shape, strict=True)
+    return plane[(*(slice(max(0, by), min(size, size + by)) for by, size in ends), None)]
