@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.read.micrographs import pixel_size_mm
 from n2a_bids.denoising.microscopy.exposures import Exposures, align_exposures, load_exposures
 from n2a_bids.denoising.microscopy.frames import sum_frames
+from n2a_bids.denoising.microscopy.rounding import with_rounding
 from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
 from n2a_bids.interfaces.derivatives.sidecars import completed_record
 from n2a_bids.interfaces.resumable import ResumableInterface
@@ -207,11 +208,12 @@ class WriteMicrographs(ResumableInterface):
         names = [Path(inputs.in_files[index]).name for index in inputs.accepted]
         record = completed_record(Path(inputs.record_file), names, inputs)
         like = self._like()
+        record, is_float = with_rounding(record, like, targets["denoised"], as_float=inputs.as_float)
         for name in IMAGES:
             target = targets[name]
             image = load(Path(getattr(inputs, name)))[0].reshape(like.pixels.shape)
             sidecar = self._sidecar(name, record, alignment, like)
-            as_float = inputs.as_float or name in ("residual", "noise_sd")
+            as_float = is_float or name in ("residual", "noise_sd")
             # First what fills a disk: no sidecar is left without its image.
             write_micrograph(target, image, like, as_float=as_float)
             write_whole(sidecar_path(target), sidecar_text(sidecar) + "\n")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.microscopy.exposures import Exposures, load_exposures
+from n2a_bids.denoising.microscopy.rounding import with_rounding
 from n2a_bids.denoising.outputs import check_new_names
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
@@ -164,8 +165,9 @@ def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
     result = denoise_files(replace(job, runs=used, micrograph=True), report, (found.repetitions, mask))
     excluded = tuple(f"left out: {found.excluded[index]}" for index in sorted(found.excluded))
     warnings = (*result.record.warnings, *excluded, *found.notes)
-    result = replace(result, record=replace(result.record, warnings=warnings))
-    _write(result, found, out_file, maps, as_float=job.exposures.as_float)
+    record = replace(result.record, warnings=warnings)
+    record, as_float = with_rounding(record, found.like, out_file, as_float=job.exposures.as_float)
+    _write(replace(result, record=record), found, out_file, maps, as_float=as_float)
     report(f"wrote {out_file}")
 
 
