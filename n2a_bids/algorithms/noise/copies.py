@@ -18,6 +18,11 @@ _LEFT_OF_MEANS = 0.2
 """Part of the detail of an image that the best other leaves unexplained, below which several together explain
 it: 0 for a mean, 0.5 and more for runs of their own."""
 
+_FEWEST_LEVELS = 6
+"""Grey values of an image that follows from another: single events, and masks, are alike by chance."""
+_LEAST_OWN = 0.1
+"""Part of its pixels that are neither the darkest nor the brightest."""
+
 _MOST_SAMPLES = 400_000
 _PROBES = 4000
 """Voxels by which volumes are compared before they are compared in full."""
@@ -73,7 +78,7 @@ def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
     Parameters
     ----------
     images : iterable of (X, Y, Z) or (X, Y, Z, C) float arrays
-        As acquired, on any grids. One is held at a time, of the others an eighth.
+        As acquired, on any grids. One is held at a time, of the others a quarter.
 
     Returns
     -------
@@ -83,13 +88,56 @@ def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
     seen: list[tuple[tuple[int, ...], NDArray[np.float32]]] = []
     copies = {}
     for index, image in enumerate(images):
-        shape, sample = image.shape, image[::2, ::2, ::2].flatten()
+        shape, sample = image.shape, image[::2, ::2].flatten()
         for earlier, (other_shape, other) in enumerate(seen):
             if shape == other_shape and np.corrcoef(sample, other)[0, 1] > 1 - 1e-6:
                 copies[index] = earlier
                 break
         seen.append((shape, sample))
     return copies
+
+
+def find_redrawn(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
+    """Images whose values follow from those of another, pixel by pixel: by a curve of grey values, rounded.
+
+    As of pictures stored once more in 8 bits, brighter, by another gamma or inverted. Two measurements never
+    are: pixels of one value in the first have several in the second.
+
+    Parameters
+    ----------
+    images : iterable of (X, Y, Z) or (X, Y, Z, C) float arrays
+
+    Returns
+    -------
+    copies : dict of int to int
+        Index of each copy, and the index of the first image that it follows from, or that follows from it.
+    """
+    seen: list[tuple[tuple[int, ...], NDArray[np.float32]]] = []
+    copies = {}
+    for index, image in enumerate(images):
+        shape, sample = image.shape, image[::2, ::2].flatten()
+        for earlier, (other_shape, other) in enumerate(seen):
+            alike = shape == other_shape and (_follows(sample, other) or _follows(other, sample))
+            if alike and earlier not in copies:
+                copies[index] = earlier
+                break
+        seen.append((shape, sample))
+    return copies
+
+
+def _follows(values: NDArray[np.float32], source: NDArray[np.float32]) -> bool:
+    """Whether values are a rising, or a falling, function of those of a source, and many of them are."""
+    order = np.lexsort((values, source))
+    sorted_source, sorted_values = source[order], values[order]
+    steps, is_same = np.diff(sorted_values), np.diff(sorted_source) == 0
+    if np.any(steps[is_same]):
+        return False
+    levels = sorted_values[np.r_[True, steps != 0]]
+    if len(levels) < _FEWEST_LEVELS or not (np.all(steps >= 0) or np.all(steps <= 0)):
+        return False
+    # Cut off, most of it is alike by chance.
+    n_own = np.count_nonzero((values > values.min()) & (values < values.max()))
+    return n_own > _LEAST_OWN * values.size
 
 
 def find_means(images: Sequence[NDArray[np.float32]]) -> list[int]:

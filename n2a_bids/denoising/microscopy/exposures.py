@@ -144,12 +144,8 @@ def align_exposures(
     part = None if measured_part is None else _only(kept, measured_part) * ~lost
     measured = ~lost if part is None else part == 1
     if drift is not None:
-        # What stays while the specimen drifts hides it in each exposure; the first keeps what it shows there.
-        stays = without_thin_lines(fixed)
-        measured[1:, stays] = False
-        saturated = _move_back(data, saturated, measured, drift)
+        saturated = _move_back(data, saturated, measured, without_thin_lines(fixed), drift)
         part = None if part is None else move_parts_back(part, drift)
-        measured[1:, stays] = False
     counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0) & ~fixed[..., None]
     weights = exposure_weights(measured, part)
     _refuse_none(counted, paths[kept[0]])
@@ -164,7 +160,8 @@ def align_exposures(
         n_measured=None if measured.all() else weights.sum(axis=0, dtype=np.float32),
         micrograph=True,
     )
-    notes = (fixed_note(fixed), *_notes([images[index] for index in kept], lost, repetitions, gains))
+    stay = "" if drift is None else fixed_note(fixed)
+    notes = (stay, *_notes([images[index] for index in kept], lost, repetitions, gains))
     return Exposures(repetitions, first, drift, reasons, tuple(filter(None, notes)))
 
 
@@ -252,10 +249,13 @@ def _move_back(
     data: NDArray[np.float32],
     saturated: NDArray[np.bool_],
     measured: NDArray[np.bool_],
+    fixed: NDArray[np.bool_],
     drift: Drift,
 ) -> NDArray[np.bool_]:
     """Move data and saturated pixels onto the first exposure; `data` and `measured` are changed in place."""
     moved_saturated = saturated.copy()
+    # What stays while the specimen drifts hides it in each exposure; the first keeps what it shows there.
+    measured[1:, fixed] = False
     for index in range(1, len(data)):
         for plane in range(data.shape[3]):
             for channel in range(data.shape[4]):
@@ -267,5 +267,5 @@ def _move_back(
             held = measured[index, :, :, plane]
             if not held.all():
                 inside = inside & ~move_flags_back(~held, drift, index)
-            measured[index, :, :, plane] = inside
+            measured[index, :, :, plane] = inside & ~fixed
     return moved_saturated

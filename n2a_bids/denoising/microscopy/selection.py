@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.noise.copies import find_copies, find_means
+from n2a_bids.algorithms.noise.copies import find_copies, find_means, find_redrawn
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrographs import Micrograph, read_micrograph
@@ -104,7 +104,8 @@ def left_over(paths: Sequence[Path], reasons: Mapping[int, str]) -> list[int]:
 
 def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> dict[int, str]:
     """Exposures that are copies of others, or means of them, by index, and the reason against them."""
-    copies = {copy: copy_reason(paths[copy], paths[first]) for copy, first in find_copies(images).items()}
+    pairs = find_redrawn(images) | find_copies(images)
+    copies = {copy: copy_reason(paths[copy], paths[first]) for copy, first in pairs.items()}
     own = [index for index in range(len(paths)) if index not in copies]
     means = {
         own[

@@ -18,7 +18,8 @@ _MOST_GOES_ON, _MOST_OF_SMALL = 0.35, 0.15
 """Part of the pixels around an area in which an exposure may go on with the values of the area: what ends in
 all exposures at one place stays; a dark or saturated place of the specimen ends elsewhere in each. Small
 areas are frayed where noise of the specimen is cut off."""
-_SMALL_PIXELS = 200
+_SMALL_PIXELS, _ONE_VALUE = 200, 0.7
+"""Of small areas at least such a part of the pixels has one value, as ink has, and chance has not."""
 _THIN_PIXELS = 4
 """Width of lines of the camera, in whose place others show the specimen."""
 _RING = 1.5
@@ -50,7 +51,12 @@ def find_fixed_places(exposures: NDArray[np.floating]) -> NDArray[np.bool_]:
     if len(exposures) < 2 or np.count_nonzero(alike) < _LEAST_PIXELS or alike.all():
         return np.zeros(alike.shape, bool)
     areas = _areas(alike)
-    return areas & _ends_alike(areas, exposures) if areas.any() else areas
+    if not areas.any():
+        return areas
+    labels, n_areas = ndimage.label(areas, _ANY)
+    keeps = _ends_alike(labels, n_areas, exposures) & _is_ink(labels, n_areas, exposures[0])
+    keeps[0] = False
+    return keeps[labels]
 
 
 def without_thin_lines(fixed: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -128,10 +134,19 @@ def _part_by_chance(alike: NDArray[np.bool_]) -> float:
     return min(max(part, 1 / alike.size), 0.99)
 
 
-def _ends_alike(areas: NDArray[np.bool_], exposures: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(X, Y) areas around which no exposure goes on with their values."""
-    labels, n_areas = ndimage.label(areas, _ANY)
-    distance, nearest = ndimage.distance_transform_edt(~areas, return_indices=True)
+def _is_ink(labels: NDArray[np.int_], n_areas: int, exposure: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether each area, from 0 on, is large, or holds one value for the most part."""
+    values = exposure[:, :, 0, 0]
+    middle = np.zeros(n_areas + 1)
+    middle[1:] = ndimage.median(values, labels, np.arange(1, n_areas + 1))
+    sizes = np.bincount(labels.ravel(), minlength=n_areas + 1)
+    n_alike = np.bincount(labels.ravel(), (values == middle[labels]).ravel(), minlength=n_areas + 1)
+    return (sizes >= _SMALL_PIXELS) | (n_alike >= _ONE_VALUE * sizes)
+
+
+def _ends_alike(labels: NDArray[np.int_], n_areas: int, exposures: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether around each area, from 0 on, no exposure goes on with its values."""
+    distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
     ring = (distance > 0) & (distance <= _RING)
     inner = tuple(places[ring] for places in nearest)
     numbers = labels[inner]
@@ -142,8 +157,7 @@ def _ends_alike(areas: NDArray[np.bool_], exposures: NDArray[np.floating]) -> ND
     for exposure in exposures:
         goes_on = (exposure[ring] == exposure[inner]).all(axis=(1, 2))
         stays &= np.bincount(numbers, goes_on, minlength=n_areas + 1) <= most
-    stays[0] = False
-    return stays[labels]
+    return stays
 
 
 def _dark_from_corners(plane: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.copies import find_copies, find_dependent, find_means
+from n2a_bids.algorithms.noise.copies import find_copies, find_dependent, find_means, find_redrawn
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
 
 
@@ -189,3 +189,50 @@ def test_the_mean_of_others_is_told_from_its_runs(noisy_runs):
     assert find_means([mean, first, third]) == [0]
     assert find_means([first, second, third, np.round(2 * first)]) == []
     assert find_means([first, mean, third[:-1]]) == []
+
+
+REDRAWN = {
+    "contrast": lambda image: 0.9 * image + 10,
+    "gamma": lambda image: 255 * (image / 255) ** 0.7,
+    "cut off": lambda image: 1.5 * image - 50,
+    "inverted": lambda image: 255 - image,
+    "fewer bits": lambda image: 16 * np.floor(image / 16),
+}
+
+
+def in_8_bits(image):
+    return np.clip(np.rint(image), 0, 255).astype(np.float32)[..., None]
+
+
+@pytest.mark.parametrize("kind", REDRAWN)
+def test_copies_that_were_stored_again_in_8_bits_are_found(kind):
+    """In either order; rounding alone hides them from a correlation of all pixels."""
+    field = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal((96, 96)), 3)
+    first, second = np.random.default_rng(2).normal(100 + 25 * field / field.std(), 12, (2, 96, 96))
+    images = [in_8_bits(first), in_8_bits(second), in_8_bits(REDRAWN[kind](in_8_bits(first)[..., 0]))]
+    assert find_redrawn(images) == {2: 0} and find_redrawn(images[::-1]) == {2: 0}
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("kind", ["smooth", "periodic", "pixels", "counts"])
+def test_clean_measurements_are_no_copies(kind, noise):
+    """However sharp the specimen, or like the noise of a copy; nor are single events, alike by chance."""
+    x, rng = np.arange(96), np.random.default_rng(3)
+    truth = {
+        "smooth": 100 + 60 * np.sin(x / 9)[:, None] * np.sin(x / 7),
+        "periodic": 100 + 60.0 * ((x[:, None] + x) % 4 < 2),
+        "pixels": rng.uniform(20, 200, (96, 96)),
+        "counts": np.zeros((96, 96)),
+    }[kind]
+    images = [
+        rng.poisson(0.02 * noise, truth.shape) if kind == "counts" else rng.normal(truth, noise)
+        for _ in range(2)
+    ]
+    assert find_redrawn([in_8_bits(image) for image in images]) == {}
+
+
+def test_stacks_that_share_a_plane_are_no_copies():
+    """Nor those that share every second one: all planes are compared."""
+    planes = np.random.default_rng(4).standard_normal((5, 40, 40)).astype(np.float32)
+    first, second = (np.stack([planes[0], planes[index], planes[3]], axis=-1) for index in (1, 2))
+    assert find_copies([first, second]) == {}
