@@ -12,11 +12,20 @@ _SMOOTHING_PIXELS = 2.0
 _DEVIATIONS = 1.5
 """Added to what the best of so many places reaches by chance."""
 _MOST = 0.6
-"""Images of one blob are alike by chance, whatever they show: more is not asked."""
+"""Images of one blob are alike by chance, whatever they show: more is not asked,"""
+_MOST_OF_PART, _MOST_OF_TURNED_PART = 0.7, 0.85
+"""but where less than half of them overlaps, and where they had to be turned for it."""
+_HALF = 0.5
+_ANGLES = 17
+"""Which a turn is chosen from."""
 
 
 def chance_correlation(
-    first: NDArray[np.floating], second: NDArray[np.floating], shift_pixels: NDArray[np.float64]
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    shift_pixels: NDArray[np.float64],
+    *,
+    turned: bool = False,
 ) -> float:
     """Correlation that two unrelated images of such texture reach within so long a shift.
 
@@ -29,21 +38,24 @@ def chance_correlation(
     first, second : (X, Y) array
     shift_pixels : (2,) array
         At which they look most alike.
+    turned : bool
+        Whether one had to be turned, too.
 
     Returns
     -------
     correlation : float
-        Of images smoothed by 2 pixels; at most 0.6.
+        Of images smoothed by 2 pixels; at most 0.6, but where less than half of them overlaps.
     """
     shape = np.array(first.shape)
     step = -(-int(shape.max()) // _EDGE)
     powers = [_power(image, step) for image in (first, second)]
     deviation = np.sqrt((powers[0] * powers[1]).sum() / max(powers[0].sum() * powers[1].sum(), 1e-30))
     patch = shape.prod() * deviation**2
-    n_places = 1 + np.pi * float(shift_pixels @ shift_pixels) / patch
+    n_places = (1 + np.pi * float(shift_pixels @ shift_pixels) / patch) * (_ANGLES if turned else 1)
     overlap = np.prod(np.maximum(1 - np.abs(shift_pixels) / shape, 0.05))
     reached = (_DEVIATIONS + np.sqrt(2 * np.log(n_places))) * deviation / np.sqrt(overlap)
-    return float(min(reached, _MOST))
+    most = _MOST if overlap >= _HALF else _MOST_OF_TURNED_PART if turned else _MOST_OF_PART
+    return float(min(reached, most))
 
 
 def _power(image: NDArray[np.floating], step: int) -> NDArray[np.float64]:

@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
 from n2a_bids.algorithms.micrographs.drift import Drift, correlation_of, estimate_drift
+from n2a_bids.algorithms.micrographs.registration.coarse import bin_pixels
 from n2a_bids.algorithms.micrographs.registration.fixed_places import find_dark_surround
 from n2a_bids.algorithms.noise.copies import find_copies
 from n2a_bids.denoising.microscopy.selection import copy_reason
 
 _LEAST_CORRELATION = 0.2
 """Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
+_MOSTLY, _ALIKE = 0.9, 0.6
+"""Part of an image, and correlation: of less, or turned, others may be laid on it by chance."""
+_MIRROR_EDGE = 512
+"""Pixels to which images are binned to compare their mirror images."""
+_MUCH_BETTER = 0.5
+"""Part of what is not correlated that is left of a better fit."""
 _WHOLE_PIXELS = 0.1
 """Uncertainty of a shift by whole pixels: of copies it is found to a hundredth."""
 _LEAST_COUNTED = 0.1
@@ -53,18 +60,20 @@ def find_drift(
     if fixed.any():
         means = planes[:, ~fixed].mean(axis=1)[:, None, None]
         planes = np.where(fixed, means, planes)
-    low = [
-        index
-        for index, correlation in enumerate(drift.correlation)
-        if correlation < _least_correlation(planes[0], planes[index], drift.shift_pixels[index])
-    ]
-    if len(paths) > 2 and 0 in low:
-        low = [0]
+    low = [index for index in range(len(paths)) if drift.correlation[index] < _least(planes, drift, index)]
+    mirrored = [index for index in range(1, len(paths)) if _fits_mirrored(planes, drift, index)]
+    odd = sorted({*low, *mirrored})
+    if len(paths) > 2 and (0 in low or len(mirrored) == len(paths) - 1):
+        odd = [0]
     reasons = {
-        index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found next to "
-        f"nothing in common (correlation {drift.correlation[index]:.2f}); leave it out, or give "
-        "--as-they-lie if that is meant so"
-        for index in low
+        index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found "
+        + (
+            "a mirrored or upside-down picture of it; store both alike"
+            if index in mirrored
+            else f"next to nothing in common (correlation {drift.correlation[index]:.2f}); leave it out, or "
+            "give --as-they-lie if that is meant so"
+        )
+        for index in odd
     }
     return FoundDrift(drift, reasons, fixed)
 
@@ -87,11 +96,29 @@ def _drift_of_specimen(
     return drift, fixed
 
 
-def _least_correlation(
-    first: NDArray[np.float32], other: NDArray[np.float32], shift: NDArray[np.float64]
-) -> float:
-    """More of coarse and small images, which are alike by chance, where they had to be moved far."""
-    return max(_LEAST_CORRELATION, chance_correlation(first, other, shift))
+def _least(planes: NDArray[np.float32], drift: Drift, index: int) -> float:
+    """Correlation asked for.
+
+    More of coarse and small images, which are alike by chance, where they had to be moved far, or turned.
+    """
+    turned = bool(drift.rotation_deg[index])
+    by_chance = chance_correlation(planes[0], planes[index], drift.shift_pixels[index], turned=turned)
+    return max(_LEAST_CORRELATION, by_chance)
+
+
+def _fits_mirrored(planes: NDArray[np.float32], drift: Drift, index: int) -> bool:
+    """Whether an exposure that fits by chance, perhaps, fits the first much better as a mirror image."""
+    shape = np.array(planes.shape[1:])
+    overlap = np.prod(np.maximum(1 - np.abs(drift.shift_pixels[index]) / shape, 0))
+    if not drift.rotation_deg[index] and overlap > _MOSTLY and drift.correlation[index] > _ALIKE:
+        return False
+    step = -(-int(shape.max()) // _MIRROR_EDGE)
+    first, other = (bin_pixels(planes[one], step) for one in (0, index))
+    best = max(
+        estimate_drift(np.stack([first, mirror]), turns=False).correlation[1]
+        for mirror in (other[::-1], other[:, ::-1], other[::-1, ::-1])
+    )
+    return bool(1 - best < _MUCH_BETTER * (1 - drift.correlation[index]))
 
 
 def find_moved_copies(paths: Sequence[Path], planes: NDArray[np.float32], drift: Drift) -> dict[int, str]:

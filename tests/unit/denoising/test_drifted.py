@@ -1,0 +1,77 @@
+"""Laws of other fields of view: what was laid on the first by chance, or is its mirror image, is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2a_bids.denoising.microscopy.drifted import find_drift
+
+EDGE = 128
+
+
+def specimen(seed, edge=EDGE):
+    """Blobs of two sizes and some discs."""
+    rng = np.random.default_rng(seed)
+    fields = [ndimage.gaussian_filter(rng.standard_normal((edge, edge)), sd, mode="wrap") for sd in (1.5, 6)]
+    image = 0.5 * fields[0] / fields[0].std() + fields[1] / fields[1].std()
+    x, y = np.indices(image.shape)
+    for _ in range(12):
+        middle, radius = rng.uniform(0, edge, 2), rng.uniform(4, 16)
+        image[np.hypot(x - middle[0], y - middle[1]) < radius] += rng.choice([-2, 2])
+    return 40 + 120 * (image - image.min()) / np.ptp(image)
+
+
+def found(images, gain=3.0):
+    rng = np.random.default_rng(5)
+    planes = np.stack([gain * rng.poisson(image / gain) for image in images]).astype(np.float32)
+    return find_drift([Path(f"{index}.tif") for index in range(len(planes))], planes)
+
+
+TURNED_OVER = {
+    "upside down": lambda image: image[::-1],
+    "left to right": lambda image: image[:, ::-1],
+    "half a turn": lambda image: image[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("kind", TURNED_OVER)
+@pytest.mark.parametrize("seed", range(100, 112))
+def test_mirror_images_are_refused(kind, seed):
+    """However small the image; of a dozen some fit by chance, turned or moved far."""
+    image = specimen(seed)
+    assert list(found([image, TURNED_OVER[kind](image)]).reasons) == [1]
+
+
+@pytest.mark.parametrize("seed", [100, 103, 106, 111])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_mirror_image_of_three_is_left_out(seed, place):
+    """It alone, be it the first."""
+    image = specimen(seed)
+    images = [image] * 3
+    images[place] = image[::-1]
+    assert list(found(images).reasons) == [place]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_other_fields_are_refused(seed):
+    """Also where half of the image, turned, would fit by chance."""
+    assert list(found([specimen(100 + seed), specimen(500 + seed)]).reasons) == [1]
+
+
+@pytest.mark.parametrize(("part", "gain"), [(0.0, 3.0), (0.1, 3.0), (0.5, 3.0), (0.0, 100.0), (0.1, 30.0)])
+def test_one_field_is_taken(part, gain):
+    """Noisy, or moved by half of its size."""
+    field, by = specimen(7, 2 * EDGE), int(part * EDGE)
+    images = field[:EDGE, :EDGE], field[by : by + EDGE, by // 2 : by // 2 + EDGE]
+    assert found(images, gain).reasons == {}
+
+
+def test_a_specimen_that_is_its_own_mirror_image_is_taken():
+    """A bead, or a grid."""
+    x, y = np.indices((EDGE, EDGE))
+    bead = 20 + 100 * np.exp(-((x - 60) ** 2 + (y - 66) ** 2) / 40)
+    grid = 100 + 40 * np.cos(x / 5) * np.cos(y / 5)
+    for image in (bead, grid):
+        assert found([image, np.roll(image, (3, -4), (0, 1))]).reasons == {}
