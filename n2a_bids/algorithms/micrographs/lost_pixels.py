@@ -31,7 +31,7 @@ _SAME_HOLE = 0.5
 
 
 def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where an exposure holds nothing but its lowest value, and another one does not, hot lines, cosmic rays.
+    """Where an exposure holds one value, its lowest or padding, and another does not; hot lines, cosmic rays.
 
     What is dark in all of them, as an aperture or a hole that drift has moved, is no loss; nor are single
     dark pixels. Hot lines are thin, and at the highest value. A cosmic ray is a few pixels wide, many times
@@ -51,7 +51,44 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     for extreme, zones_of in ((np.min, _zones_of), (np.max, _lines_of)):
         at_end = (exposures == extreme(exposures, axis=(1, 2), keepdims=True)).all(axis=-1)
         lost |= _lost_at_end(at_end, zones_of)
+    return lost | _find_padding(exposures)
+
+
+def _find_padding(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(R, X, Y, Z) what was filled with one value, whichever, from a border on, and others show.
+
+    As by programs that align images: with zero, white, or the mean of the image.
+    """
+    padded = np.zeros(exposures.shape[:4], bool)
+    for index, plane in np.ndindex(padded.shape[0], padded.shape[3]):
+        padded[index, :, :, plane] = _of_one_value(exposures[index, :, :, plane])
+    lost = np.zeros_like(padded)
+    for index, plane in np.ndindex(padded.shape[0], padded.shape[3]):
+        own = padded[index, :, :, plane]
+        if own.any():
+            others = np.delete(exposures[..., plane, :], index, axis=0)
+            alike = (others == exposures[index, :, :, plane]).all(axis=-1)
+            lost[index, :, :, plane] = _lost_zones(own, alike, np.delete(padded[..., plane], index, axis=0))
     return lost
+
+
+def _of_one_value(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(X, Y) whole lines of one value at the borders of an (X, Y, C) image, and wide zones that touch one.
+
+    What is saturated, or black, is so for a reason of its own where no whole line is.
+    """
+    size = (_WINDOW, _WINDOW, 1)
+    even = (ndimage.maximum_filter(image, size) == ndimage.minimum_filter(image, size)).all(axis=-1)
+    inner = (image > image.min(axis=(0, 1))) & (image < image.max(axis=(0, 1)))
+    zones = ndimage.binary_dilation(even, np.ones((_WINDOW, _WINDOW))) & inner.all(axis=-1)
+    labels, _ = ndimage.label(zones)
+    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    zones &= np.isin(labels, np.concatenate(edges))
+    for axis in (0, 1):
+        is_line = (np.ptp(image, axis=1 - axis) == 0).all(axis=-1)
+        from_border = np.logical_and.accumulate(is_line) | np.logical_and.accumulate(is_line[::-1])[::-1]
+        zones |= np.expand_dims(from_border, 1 - axis)
+    return zones
 
 
 def _lost_at_end(

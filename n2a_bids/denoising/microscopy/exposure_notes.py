@@ -33,8 +33,9 @@ def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
         return ""
     return (
         f"{path.name}: {100 * lost.mean():.2g} % of its pixels are lost (its lowest value alone, in lines or "
-        "blocks where others show something, hot lines and cosmic rays that no other shows, or hot pixels of "
-        "the camera, which do not drift with the specimen): the others stand in there"
+        "blocks where others show something, padding of one value at a border, hot lines and cosmic rays "
+        "that no other shows, or hot pixels of the camera, which do not drift with the specimen): the others "
+        "stand in there"
     )
 
 

@@ -141,6 +141,37 @@ def test_thin_lines_that_were_lost_are_no_measurement(line, value):
     assert "% of its pixels are lost" in found.notes[0]
 
 
+PADDED = {"corner": np.s_[-20:, -20:], "sides": np.s_[-20:], "one line": np.s_[:, :1]}
+
+
+@pytest.mark.parametrize("value", ["mean", "zero", "white"])
+@pytest.mark.parametrize("part", PADDED)
+def test_padding_of_any_value_is_no_measurement(value, part):
+    """Zero of signed images, white, or the mean: half of the contrast would be gone there."""
+    images, _ = drifted([(0, 0), (0, 0)], (1, 1))
+    images = [
+        replace(image, pixels=image.pixels.astype(np.float32) - (100 if value == "zero" else 0))
+        for image in images
+    ]
+    if value == "white" and part == "corner":
+        pytest.skip("may be saturated by light")
+    pixels = images[1].pixels
+    pixels[PADDED[part]] = {"mean": pixels.mean().round(), "zero": 0, "white": 65_535}[value]
+    found = align_exposures(images)
+    inner = np.zeros(pixels.shape[:2], bool)
+    inner[PADDED[part]] = True
+    assert (found.repetitions.n_measured[..., 0][inner] == 1).all()
+    np.testing.assert_allclose(found.repetitions.data[1][inner], images[0].pixels[inner], rtol=0.05, atol=0.5)
+    assert "padding of one value" in found.notes[0]
+
+
+@pytest.mark.parametrize("dose", [0.0005, 0.0015, 0.01, 0.05])
+def test_few_counts_are_no_padding(dose):
+    """Zeros of one exposure at a border, where the other has a count here and there."""
+    images, _ = drifted([(0, 0), (0, 0)], (dose, dose))
+    assert not align_exposures(images, aligned=True).notes
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_cosmic_rays_are_no_measurement(place):
     """Twelve bright pixels would turn the exposure by half a degree, and shine through the mean."""
