@@ -10,6 +10,11 @@ import tifffile
 
 _MM = {"nm": 1e-6, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0}
 _MM |= {"pm": 1e-9, "Å": 1e-7, "A": 1e-7, "\\u00B5m": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "m": 1e3}
+_LONG = {"pico": 1e-9, "nano": 1e-6, "micro": 1e-3, "milli": 1.0, "centi": 10.0}
+_MM |= {f"{prefix}met{end}": mm for prefix, mm in _LONG.items() for end in ("er", "ers", "re", "res")}
+_MM |= {"angstrom": 1e-7, "angstroms": 1e-7, "ångström": 1e-7}
+_CALIBRATION = ("cf", "c0", "c1", "c2", "c3", "c4", "vunit")
+"""Of ImageJ: kind of a function of the values, its coefficients, and the unit."""
 _APERIO = re.compile(r"MPP = ([0-9.]+)")
 _FINEST_PRINT_MM = 2e-3
 """Pixels below it are finer than any printer or scanner of films makes them."""
@@ -60,6 +65,12 @@ def resolution_tags(page: tifffile.TiffPage) -> tuple[float, float, int] | None:
     return (*(high / low for high, low in values), int(page.tags.valueof("ResolutionUnit") or 1))
 
 
+def imagej_calibration(file: tifffile.TiffFile) -> dict[str, str | float]:
+    """What ImageJ makes of the values that are stored, as that 32768 is 0; empty where it tells nothing."""
+    told = file.imagej_metadata or {}
+    return {key: told[key] for key in _CALIBRATION if key in told} if "cf" in told else {}
+
+
 def _size_of_ome(file: tifffile.TiffFile) -> Size | None:
     attributes = _ome_pixels(file.ome_metadata)
     if "PhysicalSizeX" not in attributes:
@@ -75,7 +86,7 @@ def _size_of_ome(file: tifffile.TiffFile) -> Size | None:
 
 def _size_of_imagej(file: tifffile.TiffFile) -> Size | None:
     info, resolution = file.imagej_metadata or {}, resolution_tags(file.pages[0])
-    unit = _MM.get(str(info.get("unit", "")))
+    unit = _MM.get(name := str(info.get("unit", "")), _MM.get(name.lower()))
     if unit is None or resolution is None:
         return None
     return _checked([unit / resolution[0], unit / resolution[1], _number(info.get("spacing")) * unit])

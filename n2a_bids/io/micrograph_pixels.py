@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ class Micrograph:
     elsewhere. None where all are stored."""
     resolution: tuple[float, float, int] | None = None
     """Tags of a TIFF file, in pixels per unit along X and Y, and the number of the unit; None for others."""
+    orientation: int = 1
+    """TIFF tag of the corner and direction in which the picture is shown."""
+    calibration: Mapping[str, str | float] = field(default_factory=dict)
+    """Of ImageJ: what the stored values mean, as signed numbers."""
 
     @property
     def is_integer(self) -> bool:

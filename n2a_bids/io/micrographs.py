@@ -148,6 +148,9 @@ def write_micrograph(
         if problem:
             raise BIDSDataError(f"{path}: {problem}")
     stored = pixels.astype(np.float32) if floating else _rounded(pixels, like)
+    if like.white_is_zero and not floating and (is_png or is_zarr(path)):
+        # Only TIFF can say that the smallest value is shown as white.
+        stored = np.iinfo(stored.dtype).max - stored
     if is_zarr(path):
         return write_ome_zarr(path, stored, like)
     with whole_file(path) as temporary:

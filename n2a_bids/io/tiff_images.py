@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from PIL import Image
 from tifffile import _imagecodecs as fallback
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph_metadata import find_size, resolution_tags, significant_bits
+from n2a_bids.io.micrograph_metadata import (
+    find_size,
+    imagej_calibration,
+    resolution_tags,
+    significant_bits,
+)
 from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, check_axes, columns_first, find_depth
 
 _ASIDE = ("label", "macro", "thumbnail", "overview")
@@ -28,6 +34,10 @@ _Options = dict[str, bool | int | str | tuple[float, float] | dict[str, str | fl
 """Of tifffile."""
 _IMAGEJ_ORDER = "TZCYXS"
 _IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
+_FILE_NAME = re.compile(r'<(?:\w+:)?UUID[^>]*\bFileName="([^"]+)"')
+"""Of the files of a set, by an OME header."""
+_ORIENTATION = 274
+"""TIFF tag: which corner of the picture the first pixel is."""
 _LZW, _ZSTD = 5, 50000
 _GREY, _RGB = 1, 2
 """Colours, as TIFF numbers them."""
@@ -63,6 +73,8 @@ def read_tiff(path: Path) -> Micrograph:
             size_by_tags=by_tags,
             saturated_at=saturated_at,
             resolution=resolution_tags(page),
+            orientation=int(page.tags.valueof("Orientation") or 1),
+            calibration=imagej_calibration(file),
         )
 
 
@@ -81,11 +93,24 @@ def _check_kind(path: Path, file: tifffile.TiffFile) -> None:
             f"{path}: expected grey values or RGB, found {kind}, of which noise cannot be told; export "
             "the image as the camera gave it"
         )
+    _refuse_missing_planes(path, file)
     n_images = 1 + sum(not _stands_aside(series) for series in file.series[1:])
     if n_images > 1:
         raise BIDSDataError(
             f"{path}: expected one image or a stack of equal planes, found {n_images} images; "
             "export the one that counts"
+        )
+
+
+def _refuse_missing_planes(path: Path, file: tifffile.TiffFile) -> None:
+    """Refuse a file of a set whose other files, which hold further planes, are not beside it."""
+    named = _FILE_NAME.findall(file.ome_metadata or "")
+    n_missing = sum(page is None for page in file.series[0].pages) if named else 0
+    if n_missing:
+        missing = next((name for name in named if not path.with_name(name).exists()), named[0])
+        raise BIDSDataError(
+            f"{path}: expected all planes that its OME header tells of, found {n_missing} that stand in "
+            f"other files, as {missing}; export the planes into one file"
         )
 
 
@@ -154,9 +179,12 @@ def write_tiff(temporary: Path, path: Path, stored: NDArray[np.generic], like: M
         options |= {"ome": True, "metadata": _ome_fields(array, like)}
     elif like.is_imagej and not is_large and photometric != "miniswhite" and _fits_imagej(array, like.axes):
         options = _imagej_options(like, photometric)
+        if np.issubdtype(array.dtype, np.integer):
+            options["metadata"] = {**options["metadata"], **like.calibration}
     else:
         options |= {"metadata": {"axes": like.axes}, **_resolution(like)}
-    tifffile.imwrite(temporary, array, bigtiff=is_large, **options)
+    tags = [(_ORIENTATION, "H", 1, like.orientation, True)] if like.orientation != 1 else []
+    tifffile.imwrite(temporary, array, bigtiff=is_large, extratags=tags, **options)
 
 
 def _in_order(stored: NDArray[np.generic], axes: str) -> NDArray[np.generic]:

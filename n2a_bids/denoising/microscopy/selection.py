@@ -180,7 +180,8 @@ def _unlike(images: Mapping[int, Micrograph], layouts: Mapping[int, str]) -> dic
 
 def _layout(image: Micrograph) -> str:
     size = " x ".join(map(str, image.pixels.shape))
-    return f"{size} (columns, rows, planes, channels) of {image.pixels.dtype}"
+    shown = ", the smallest shown as white" if image.white_is_zero else ""
+    return f"{size} (columns, rows, planes, channels) of {image.pixels.dtype}{shown}"
 
 
 def _of_other_size(images: Mapping[int, Micrograph], sizes: Mapping[int, Size | None]) -> dict[int, str]:
