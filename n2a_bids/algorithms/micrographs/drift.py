@@ -35,6 +35,8 @@ _CERTAINTY = 4.0
 """Standard errors by which a rotation must differ from none."""
 _FEWEST_PIXELS = 64
 """By which two images can be compared."""
+_TINY = np.finfo(np.float64).tiny
+"""Instead of zero, below whatever images hold."""
 _PASSES = 2
 """Passes over the exposures; from the second on each is compared with the mean of the others."""
 
@@ -121,6 +123,18 @@ def _correlation(reference: Seen, moving: Seen, motion: NDArray[np.float64]) -> 
     return _descend(reference, moving, motion, tiles, SMOOTHING_PIXELS, 2, n_steps=1)[2]
 
 
+def tells_drift(shape: tuple[int, ...]) -> bool:
+    """Whether images of such a size leave pixels to compare, inside of what smoothing draws from.
+
+    Examples
+    --------
+    >>> tells_drift((24, 24)), tells_drift((20, 20)), tells_drift((20, 200))
+    (True, False, True)
+    """
+    inner = [max(size - 2 * margin_of(SMOOTHING_PIXELS), 0) for size in shape]
+    return inner[0] * inner[1] >= _FEWEST_PIXELS
+
+
 def rotation_matrix(angle: float) -> NDArray[np.float64]:
     """(2, 2) turn by an angle in radians, from X towards Y."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -204,13 +218,13 @@ def _descend(
         if count < _FEWEST_PIXELS:
             break
         step = np.linalg.solve(
-            normal + 1e-9 * np.trace(normal) * np.eye(n_free) + 1e-30 * np.eye(n_free), right
+            normal + 1e-9 * np.trace(normal) * np.eye(n_free) + _TINY * np.eye(n_free), right
         )
         motion[:n_free] += step
         turn = abs(step[2]) * float(np.hypot(*middle)) if n_free == 3 else 0.0
         if np.hypot(*step[:2]) + turn < _CONVERGED_PIXELS:
             break
-    correlation = float(products[0] / np.sqrt(max(products[1] * products[2], 1e-30)))
+    correlation = float(products[0] / np.sqrt(max(products[1] * products[2], _TINY)))
     # Smoothing leaves about one independent value in 4 pi sd^2 pixels.
     variance = squared / max(count / (4 * np.pi * sd**2), 1) / max(count, 1) * (4 * np.pi * sd**2)
     errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(normal)), 0) * variance * (4 * np.pi * sd**2))
@@ -264,6 +278,6 @@ def _equations(
         return nothing
     first, second = first - first.mean(), second - second.mean()
     products = np.array([first @ second, first @ first, second @ second])
-    difference = first - second * (products[0] / max(products[2], 1e-30) if products[0] > 0 else 1)
+    difference = first - second * (products[0] / max(products[2], _TINY) if products[0] > 0 else 1)
     squared = float(difference @ difference)
     return _Equations(design @ design.T, design @ difference, products, squared, first.size)

@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
-from n2a_bids.algorithms.micrographs.drift import Drift, correlation_of, estimate_drift
+from n2a_bids.algorithms.micrographs.drift import Drift, correlation_of, estimate_drift, tells_drift
 from n2a_bids.algorithms.micrographs.registration.coarse import bin_pixels
 from n2a_bids.algorithms.micrographs.registration.fixed_places import find_dark_surround
 from n2a_bids.algorithms.noise.copies import find_copies
 from n2a_bids.denoising.microscopy.selection import copy_reason
+from n2a_bids.errors import BIDSDataError
 
 _LEAST_CORRELATION = 0.2
 """Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
+_SMALLEST, _LARGEST = 1e-3, 1e9
+"""Values whose squares, summed, are in the middle of what single precision holds."""
 _MOSTLY, _ALIKE = 0.9, 0.6
 """Part of an image, and correlation: of less, or turned, others may be laid on it by chance."""
 _MIRROR_EDGE = 512
@@ -55,7 +58,14 @@ def find_drift(
     planes : (R, X, Y) array
     fixed : (X, Y) bool array, optional
         What has the same values in all exposures, as a data bar, text or a frame.
+
+    Raises
+    ------
+    BIDSDataError
+        If the exposures are too small to tell a drift.
     """
+    _refuse_too_small(paths[0], planes.shape[1:])
+    planes = _in_range(planes)
     drift, fixed = _drift_of_specimen(planes, np.zeros(planes.shape[1:], bool) if fixed is None else fixed)
     if fixed.any():
         means = planes[:, ~fixed].mean(axis=1)[:, None, None]
@@ -76,6 +86,26 @@ def find_drift(
         for index in odd
     }
     return FoundDrift(drift, reasons, fixed)
+
+
+def _refuse_too_small(path: Path, shape: tuple[int, ...]) -> None:
+    if not tells_drift(shape):
+        size = " x ".join(map(str, shape))
+        raise BIDSDataError(
+            f"{path}: expected exposures whose drift can be found, of 24 x 24 pixels or more, found {size}: "
+            "too small; cut out a larger field of view, or give --as-they-lie if they have not drifted"
+        )
+
+
+def _in_range(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Planes in SI units, as amperes, whose squares single precision cannot hold, in larger ones.
+
+    By a power of 2, which rounds nothing; others as they are.
+    """
+    largest = float(np.abs(planes).max())
+    if largest == 0 or _SMALLEST < largest < _LARGEST:
+        return planes
+    return np.ldexp(planes, -round(np.log2(largest)))
 
 
 def _drift_of_specimen(

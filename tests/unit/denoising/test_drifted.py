@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.micrographs.drift import estimate_drift
 from n2a_bids.denoising.microscopy.drifted import find_drift
+from n2a_bids.errors import BIDSDataError
 
 EDGE = 128
 
@@ -66,6 +68,29 @@ def test_one_field_is_taken(part, gain):
     field, by = specimen(7, 2 * EDGE), int(part * EDGE)
     images = field[:EDGE, :EDGE], field[by : by + EDGE, by // 2 : by // 2 + EDGE]
     assert found(images, gain).reasons == {}
+
+
+@pytest.mark.parametrize("exponent", [-15, -12, 12])
+def test_units_do_not_matter(exponent):
+    """Amperes, and whatever else SI units make small or large: as in counts, to the last bit."""
+    rng = np.random.default_rng(1)
+    image = specimen(3)
+    planes = np.stack([rng.poisson(image), rng.poisson(np.roll(image, 5, 0))]).astype(np.float32)
+    paths = [Path("a.tif"), Path("b.tif")]
+    scaled = find_drift(paths, np.ldexp(planes, round(exponent * np.log2(10))))
+    assert scaled.reasons == {}
+    np.testing.assert_allclose(
+        scaled.drift.shift_pixels, find_drift(paths, planes).drift.shift_pixels, atol=1e-4
+    )
+    values = np.float32(10.0**exponent) * planes
+    assert estimate_drift(values).correlation[1] == pytest.approx(scaled.drift.correlation[1], abs=0.01)
+
+
+def test_images_that_are_too_small_are_told_so():
+    """Nothing can be said of what they have in common."""
+    planes = np.random.default_rng(0).normal(size=(2, 20, 20)).astype(np.float32)
+    with pytest.raises(BIDSDataError, match=r"found 20 x 20: too small"):
+        find_drift([Path("a.tif"), Path("b.tif")], planes)
 
 
 def test_a_specimen_that_is_its_own_mirror_image_is_taken():
