@@ -13,9 +13,8 @@ _DEVIATIONS = 1.5
 """Added to what the best of so many places reaches by chance."""
 _MOST = 0.6
 """Images of one blob are alike by chance, whatever they show: more is not asked,"""
-_MOST_OF_PART, _MOST_OF_TURNED_PART = 0.7, 0.85
-"""but where less than half of them overlaps, and where they had to be turned for it."""
-_HALF = 0.5
+_MORE_MOVED, _MORE_TURNED = 0.2, 0.15
+"""but of those that hardly overlap any more, and that were turned for it."""
 _ANGLES = 17
 """Which a turn is chosen from."""
 
@@ -44,7 +43,7 @@ def chance_correlation(
     Returns
     -------
     correlation : float
-        Of images smoothed by 2 pixels; at most 0.6, but where less than half of them overlaps.
+        Of images smoothed by 2 pixels; at most 0.6, and more where they were moved far or turned.
     """
     shape = np.array(first.shape)
     step = -(-int(shape.max()) // _EDGE)
@@ -54,7 +53,7 @@ def chance_correlation(
     n_places = (1 + np.pi * float(shift_pixels @ shift_pixels) / patch) * (_ANGLES if turned else 1)
     overlap = np.prod(np.maximum(1 - np.abs(shift_pixels) / shape, 0.05))
     reached = (_DEVIATIONS + np.sqrt(2 * np.log(n_places))) * deviation / np.sqrt(overlap)
-    most = _MOST if overlap >= _HALF else _MOST_OF_TURNED_PART if turned else _MOST_OF_PART
+    most = _MOST + _MORE_MOVED * (1 - overlap) + (_MORE_TURNED if turned else 0)
     return float(min(reached, most))
 
 

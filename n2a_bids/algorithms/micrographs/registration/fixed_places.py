@@ -83,8 +83,12 @@ def find_dark_surround(planes: NDArray[np.floating]) -> NDArray[np.bool_]:
     dark : (X, Y) bool array
         Nothing, where the corners are not dark, or what is dark has moved.
     """
-    dark = np.stack([_dark_from_corners(plane) for plane in planes])
-    common, ever = dark.all(axis=0), dark.any(axis=0)
+    common, ever = np.ones(planes.shape[1:], bool), np.zeros(planes.shape[1:], bool)
+    for plane in planes:
+        dark = _dark_from_corners(plane)
+        common, ever = common & dark, ever | dark
+        if not common.any():
+            return common
     is_one = common.sum() > _SAME_SURROUND * ever.sum()
     if not (is_one and _LEAST_SURROUND < ever.mean() < _MOST_SURROUND):
         return np.zeros(common.shape, bool)
