@@ -42,8 +42,8 @@ class FoundDrift(NamedTuple):
 
     drift: Drift
     reasons: dict[int, str]
-    """Against exposures that show nothing of the others, the first alone where it is the odd one. Without
-    them, drift is estimated anew."""
+    """Against exposures that show nothing of the others: of three or more the worst, or the first alone where
+    it is the odd one. Without them, drift is estimated anew."""
     fixed: NDArray[np.bool_]
     """(X, Y) what does not drift with the specimen."""
 
@@ -75,6 +75,9 @@ def find_drift(
     odd = sorted({*low, *mirrored})
     if len(paths) > 2 and (0 in low or len(mirrored) == len(paths) - 1):
         odd = [0]
+    elif len(paths) > 2 and odd and not mirrored:
+        # One that shows another field spoils the mean that the others are compared with.
+        odd = [min(odd, key=lambda index: drift.correlation[index])]
     reasons = {
         index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found "
         + (
