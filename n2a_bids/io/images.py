@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, sizes_along
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.system.resources import available_memory_gb
@@ -28,6 +28,8 @@ UNREADABLE = (
 """What nibabel and numpy raise for a file that is missing, damaged, or no image."""
 _EQUAL_VOLUME = 0.05
 """Smaller differences of voxel volume are rounding of the headers."""
+_ROUNDED_SIZE = 1e-3
+"""The same of edge lengths."""
 
 
 def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -60,6 +62,21 @@ def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     # NIfTI stores the first axis fastest. What is made of an image has its last axis fastest, and arithmetic
     # on two arrays of different order takes ten times as long; of series, single volumes are looked at.
     return np.ascontiguousarray(data) if data.ndim == 3 else data, image.affine
+
+
+def read_affine(path: Path) -> NDArray[np.float64] | None:
+    """Voxel to world mm of an image; None where its header cannot be read or places no voxel."""
+    try:
+        return sound_affine(nb.load(path))
+    except UNREADABLE:
+        return None
+
+
+def sound_affine(image: nb.spatialimages.SpatialImage) -> NDArray[np.float64] | None:
+    """Voxel to world mm of an image; None where it places no voxel."""
+    affine = np.asarray(image.affine, dtype=float)
+    is_sound = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
+    return affine if is_sound else None
 
 
 def refuse_unreal(name: Path | str, dtype: np.dtype) -> None:
@@ -216,6 +233,26 @@ def spell_sizes(sizes: Iterable[float]) -> str:
     '1 x 1 x 1.5'
     """
     return " x ".join(f"{size:.3g}" for size in sizes)
+
+
+def other_sizes(first: NDArray[np.float64], other: NDArray[np.float64], largest_ratio: float) -> str:
+    """Voxel sizes of two grids along the same directions of the head, where they differ too much; else empty.
+
+    Parameters
+    ----------
+    first, other : (4, 4) float array
+        Voxel to world mm.
+    largest_ratio : float
+        Of edge lengths along one direction, that is not yet too much.
+
+    Examples
+    --------
+    >>> other_sizes(np.diag([1, 1, 1, 1]), np.diag([1, 1, 6, 1]), 1.5)
+    '1 x 1 x 1 and 1 x 1 x 6'
+    """
+    own, its = sizes_along(first, other)
+    is_alike = max(np.max(own / its), np.max(its / own)) <= largest_ratio * (1 + _ROUNDED_SIZE)
+    return "" if is_alike else " and ".join(map(spell_sizes, (own, its)))
 
 
 def finest_images(paths: Sequence[str | Path]) -> list[int]:

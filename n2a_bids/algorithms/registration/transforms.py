@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 Matrix = NDArray[np.float64]
@@ -164,3 +165,19 @@ def voxel_sizes_mm(affine: Matrix) -> tuple[float, float, float]:
     (2.0, 2.0, 3.0)
     """
     return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def sizes_along(first: Matrix, other: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edge lengths of the voxels of two grids along the same directions of the head, those of the first.
+
+    Storage orders differ: each axis is compared with the one of the other grid that runs along it.
+
+    Examples
+    --------
+    >>> axial, sagittal = np.diag([1.0, 1.0, 4.0, 1.0]), np.diag([4.0, 1.0, 1.0, 1.0])
+    >>> [sizes.tolist() for sizes in sizes_along(axial, sagittal)]
+    [[1.0, 1.0, 4.0], [4.0, 1.0, 1.0]]
+    """
+    along = np.abs(Affine(np.asarray(first, float)).rotation.T @ Affine(np.asarray(other, float)).rotation)
+    _, columns = linear_sum_assignment(-along)
+    return np.array(voxel_sizes_mm(first)), np.array(voxel_sizes_mm(other))[columns]

@@ -15,8 +15,7 @@ from n2a_bids.algorithms.diffusion.gradients import antipodal_angle_deg, match_t
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.group.protocols import reason_not_together
 from n2a_bids.dataset.read.gradient_tables import Series
-from n2a_bids.io.gradients import world_rotation
-from n2a_bids.io.images import spell_sizes
+from n2a_bids.io.images import other_sizes, spell_sizes
 
 _MIN_FRACTION = 0.5
 _MOST_LOST = 0.1
@@ -175,13 +174,9 @@ def voxel_difference(first: Series, other: Series) -> str:
     """Voxel sizes along each axis of the first grid, where they differ too much; else empty."""
     if first.affine is None or other.affine is None:
         return ""
-    # Storage orders differ: each axis is compared with the one of the other grid that runs along it.
-    along = np.abs(world_rotation(first.affine).T @ world_rotation(other.affine))
-    _, columns = linear_sum_assignment(-along)
-    own, its = np.array(voxel_sizes_mm(first.affine)), np.array(voxel_sizes_mm(other.affine))[columns]
-    if max(np.max(own / its), np.max(its / own)) <= _LARGEST_VOXEL_RATIO:
+    sizes = other_sizes(first.affine, other.affine, _LARGEST_VOXEL_RATIO)
+    if not sizes:
         return ""
-    sizes = " and ".join(map(spell_sizes, (own, its)))
     return f"voxels of {sizes} mm ({other.image.path.name}) differ too much for one to repeat the other"
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import same_time_notes
-from n2a_bids.dataset.read.acquisition import quoted
+from n2a_bids.dataset.read.setting_values import TIMES, contrast_agents, in_seconds, setting_value, spelled
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
-from n2a_bids.io.json import listed
+from n2a_bids.io.images import other_sizes, read_affine
 
 Group = Literal["anat-repeats", "repeats-by-echo-time", "anat-echoes", "dwi"]
 """Images of one contrast, those whose contrast follows the echo time, echoes, diffusion series."""
@@ -22,17 +26,6 @@ _ANAT: tuple[Group, ...] = (*_REPEATS, "anat-echoes")
 _DWI: tuple[Group, ...] = ("dwi",)
 _ALL = (*_ANAT, *_DWI)
 _TIMED = ("anat-repeats", "dwi-repeats")
-_STORAGE = {"mosaic"}
-"""Words of ImageType that tell how slices were filed."""
-_NO_AGENT = {"", "none", "no", "n/a", "na"}
-_TESLA = 0.0001
-"""Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
-_TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
-_QUANTITIES = (*_TIMES, "FlipAngle", "MagneticFieldStrength")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-"""Of a quantity that is written as text, which some converters do."""
-_OTHER_UNIT = 500.0
-"""Ratio of two times of one kind above which one is in milliseconds: no two protocols differ that much."""
 
 _CONTRAST = "look whether they repeat one scan, and leave out what is not with --bids-filter-file"
 _RECONSTRUCTION = (
@@ -42,6 +35,10 @@ _RECONSTRUCTION = (
 _COIL = "their noise and shading may differ"
 _SCANNER = "voxel sizes, distortion and shading may differ by some percent"
 
+_LARGEST_VOXEL_RATIO = 1.5
+"""Of edge lengths of anatomical images along one direction of the head. Beside a simulated head at 1 mm with
+3 to 8 % noise lay another, as noisy, coarser in one direction: the mean of both had an error lower than that
+of the finer one by 12 % or more at 1.5, and higher at 2 where noise was low, at 6 twice as high."""
 _UNLIKE = "its settings are not those of the others"
 _REMEDY = "they are no repetitions; give it a name of its own (acq-, ce-) to denoise it with its like"
 
@@ -119,11 +116,11 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
     kind = group_of(unit)
     differing: dict[str, list[str]] = {}
     for setting in SETTINGS:
-        values = [_value(image, setting) for image in unit.images]
+        values = [setting_value(image.metadata, setting.field) for image in unit.images]
         if kind in setting.noted_in and _differ(setting, values, setting.note_above):
             listed = [image.metadata.get(setting.field) for image in unit.images]
             told = [value for value in listed if value is not None or setting.missing_differs]
-            text = f"{setting.field} ({', '.join(_spelled(value) for value in told)})"
+            text = f"{setting.field} ({', '.join(spelled(value) for value in told)})"
             differing.setdefault(setting.effect, []).append(text)
     notes = [
         f"the sidecars of these images differ in {', '.join(fields)}: {effect}"
@@ -151,9 +148,9 @@ def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str
         Half a sentence about `first`.
     """
     for setting in SETTINGS:
-        values = [_value(image, setting) for image in (first, second)]
+        values = [setting_value(image.metadata, setting.field) for image in (first, second)]
         if kind in setting.refused_in and _differ(setting, values, setting.refuse_above):
-            own, its = (_spelled(image.metadata.get(setting.field)) for image in (first, second))
+            own, its = (spelled(image.metadata.get(setting.field)) for image in (first, second))
             return f"its {setting.field} is {own}, that of {second.path.name} {its}"
     return ""
 
@@ -179,21 +176,45 @@ def split_protocols(
     kept: list[ImageFile] = []
     excluded = []
     for members in group_by(images, ignoring=ignoring):
-        plain_first = sorted(members, key=lambda image: bool(_agents(image)))
-        together = max((_agreeing(one, plain_first, kind) for one in plain_first), key=len)
+        if len(members) == 1:
+            kept += members
+            continue
+        affines = {image.path: read_affine(image.path) for image in members}
+        why = partial(_why_apart, kind, affines)
+        plain_first = sorted(members, key=lambda image: bool(contrast_agents(image.metadata)))
+        together = max((_agreeing(one, plain_first, why) for one in plain_first), key=len)
         kept += [image for image in members if image in together]
         for image in members:
             if image not in together:
-                reason = next(filter(None, (reason_not_together(image, one, kind) for one in together)), "")
-                excluded.append(Excluded(image.path, f"{describe(image)}: {reason or _UNLIKE}; {_REMEDY}"))
+                reason = next(filter(None, (why(image, one) for one in together)), f"{_UNLIKE}; {_REMEDY}")
+                excluded.append(Excluded(image.path, f"{describe(image)}: {reason}"))
     return kept, excluded
 
 
-def _agreeing(first: ImageFile, members: Sequence[ImageFile], kind: Group) -> list[ImageFile]:
+def _why_apart(
+    kind: Group, affines: Mapping[Path, NDArray[np.float64] | None], first: ImageFile, second: ImageFile
+) -> str:
+    """What forbids to denoise two images together, with the remedy; empty where nothing does."""
+    reason = reason_not_together(first, second, kind)
+    if reason:
+        return f"{reason}; {_REMEDY}"
+    own, its = affines[first.path], affines[second.path]
+    sizes = "" if own is None or its is None else other_sizes(own, its, _LARGEST_VOXEL_RATIO)
+    if not sizes:
+        return ""
+    return (
+        f"voxels of {sizes} mm (the latter of {second.path.name}) differ too much: a mean of both is blurred "
+        "more than it is less noisy; give it a name of its own (acq-) to denoise it with its like"
+    )
+
+
+def _agreeing(
+    first: ImageFile, members: Sequence[ImageFile], why: Callable[[ImageFile, ImageFile], str]
+) -> list[ImageFile]:
     """Members that agree with one and with each other: what one does not tell, two others may tell apart."""
     together = [first]
     for image in members:
-        if image is not first and not any(reason_not_together(image, one, kind) for one in together):
+        if image is not first and not any(why(image, one) for one in together):
             together.append(image)
     return together
 
@@ -210,66 +231,15 @@ def repeats_group(contrast: Contrast) -> Group:
     return "repeats-by-echo-time" if contrast.by_echo_time else "anat-repeats"
 
 
-def _value(image: ImageFile, setting: Setting) -> float | frozenset[str] | None:
-    """A number, or words in any order; None for what is missing or of a wrong type."""
-    value = image.metadata.get(setting.field)
-    if setting.field == "ContrastBolusIngredient":
-        return _agents(image)
-    if isinstance(value, bool):
-        return frozenset((str(value).casefold(),))
-    if setting.field in _QUANTITIES and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
-    if isinstance(value, int | float):
-        number = float(value) if abs(value) < 1e12 else math.nan
-        if setting.field in _TIMES and number <= 0:
-            return None
-        if setting.field == "MagneticFieldStrength" and number > 100:
-            number *= _TESLA
-        return number if math.isfinite(number) else None
-    return (_words(value) - _STORAGE) or None
-
-
-def _agents(image: ImageFile) -> frozenset[str]:
-    return _words(image.metadata.get("ContrastBolusIngredient")) - _NO_AGENT
-
-
-def _words(value: object) -> frozenset[str]:
-    """Of text, or of a list of texts, in lower case; lists of codes come in any order."""
-    parts = [
-        part for text in listed(value) if isinstance(text, str) for part in text.replace("\\", ";").split(";")
-    ]
-    return frozenset(part.strip().casefold() for part in parts if part.strip())
-
-
 def _differ(setting: Setting, values: Sequence[float | frozenset[str] | None], limit: float) -> bool:
     if math.isinf(limit):
         return False
     if setting.missing_differs:
         return len(set(values)) > 1
     numbers = [value for value in values if isinstance(value, float)]
-    if setting.field in _TIMES:
-        numbers = _in_seconds(numbers)
+    if setting.field in TIMES:
+        numbers = in_seconds(numbers)
     words = {value for value in values if isinstance(value, frozenset)}
     if len(words) > 1:
         return True
     return bool(numbers) and max(numbers) - min(numbers) > limit * max(map(abs, numbers))
-
-
-def _in_seconds(times: Sequence[float]) -> list[float]:
-    """Times of which some sidecars give milliseconds where others give seconds.
-
-    Examples
-    --------
-    >>> _in_seconds([2.3, 2300.0, 2.0])
-    [2.3, 2.3, 2.0]
-    """
-    shortest = min((time for time in times if time > 0), default=math.inf)
-    return [time / 1000 if time > _OTHER_UNIT * shortest else time for time in times]
-
-
-def _spelled(value: object) -> str:
-    if value is None:
-        return "not given"
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return "/".join(value)
-    return quoted(value).strip('"')

@@ -24,7 +24,7 @@ from n2a_bids.io.gradients import (
     read_bvals,
     superior_axis,
 )
-from n2a_bids.io.images import UNREADABLE
+from n2a_bids.io.images import UNREADABLE, sound_affine
 
 _STORAGE_OF_FSL = np.diag([-1.0, 1.0, 1.0, 1.0])
 """Stands for the affine of an image that is not there yet (a clone of DataLad)."""
@@ -157,11 +157,9 @@ def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
     """Number of volumes and affine; None where the header cannot be read or places no voxel."""
     try:
         image = nb.load(path)
-        affine = np.asarray(image.affine, dtype=float)
+        return int(np.prod(image.shape[3:])), sound_affine(image)
     except UNREADABLE:
         return None, None
-    is_sound = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
-    return int(np.prod(image.shape[3:])), affine if is_sound else None
 
 
 def b0_signal_problem(

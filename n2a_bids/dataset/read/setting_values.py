@@ -1,0 +1,76 @@
+"""Reads scanner settings from a sidecar, whatever type or unit converters gave them, to compare them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from n2a_bids.dataset.read.acquisition import quoted
+from n2a_bids.io.json import listed
+
+_STORAGE = {"mosaic"}
+"""Words of ImageType that tell how slices were filed."""
+_NO_AGENT = {"", "none", "no", "n/a", "na"}
+_TESLA = 0.0001
+"""Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
+TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
+"""In seconds by BIDS; some converters leave milliseconds."""
+_QUANTITIES = (*TIMES, "FlipAngle", "MagneticFieldStrength")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+"""Of a quantity that is written as text, which some converters do."""
+_OTHER_UNIT = 500.0
+"""Ratio of two times of one kind above which one is in milliseconds: no two protocols differ that much."""
+
+
+def setting_value(metadata: Mapping[str, object], field: str) -> float | frozenset[str] | None:
+    """A number, or words in any order; None for what is missing or of a wrong type."""
+    value = metadata.get(field)
+    if field == "ContrastBolusIngredient":
+        return contrast_agents(metadata)
+    if isinstance(value, bool):
+        return frozenset((str(value).casefold(),))
+    if field in _QUANTITIES and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, int | float):
+        number = float(value) if abs(value) < 1e12 else math.nan
+        if field in TIMES and number <= 0:
+            return None
+        if field == "MagneticFieldStrength" and number > 100:
+            number *= _TESLA
+        return number if math.isfinite(number) else None
+    return (_words(value) - _STORAGE) or None
+
+
+def contrast_agents(metadata: Mapping[str, object]) -> frozenset[str]:
+    """Words for the contrast agents of a scan; none where it had none, or its sidecar tells nothing."""
+    return _words(metadata.get("ContrastBolusIngredient")) - _NO_AGENT
+
+
+def _words(value: object) -> frozenset[str]:
+    """Of text, or of a list of texts, in lower case; lists of codes come in any order."""
+    parts = [
+        part for text in listed(value) if isinstance(text, str) for part in text.replace("\\", ";").split(";")
+    ]
+    return frozenset(part.strip().casefold() for part in parts if part.strip())
+
+
+def in_seconds(times: Sequence[float]) -> list[float]:
+    """Times of which some sidecars give milliseconds where others give seconds.
+
+    Examples
+    --------
+    >>> in_seconds([2.3, 2300.0, 2.0])
+    [2.3, 2.3, 2.0]
+    """
+    shortest = min((time for time in times if time > 0), default=math.inf)
+    return [time / 1000 if time > _OTHER_UNIT * shortest else time for time in times]
+
+
+def spelled(value: object) -> str:
+    """A value of a sidecar in the text of a message; of a list of texts each, parted by a stroke."""
+    if value is None:
+        return "not given"
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "/".join(value)
+    return quoted(value).strip('"')

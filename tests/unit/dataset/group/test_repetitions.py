@@ -1,0 +1,85 @@
+"""What is no repetition of what its name says: other voxels, echoes, other kinds of image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.contrasts import ANAT_SUFFIXES
+from n2a_bids.dataset.collect import collect
+from tests.conftest import save_image
+
+SHAPE = (8, 9, 7)
+
+
+def grid(*sizes: float, order=(0, 1, 2), turn_deg: float = 0.0) -> np.ndarray:
+    """Affine of voxels of these sizes along right, front and up, stored in some order and turned about z."""
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("z", turn_deg, degrees=True).as_matrix() @ np.diag(sizes)
+    affine[:3, :3] = affine[:3, order]
+    return affine
+
+
+def write_runs(root: Path, affines, suffix="T1w", mark="run") -> Path:
+    """A dataset of one participant with an image on each grid."""
+    rng = np.random.default_rng(0)
+    folder = root / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    for number, affine in enumerate(affines, 1):
+        path = folder / f"sub-01_{mark}-{number}_{suffix}.nii.gz"
+        save_image(path, rng.normal(100, 10, SHAPE), affine)
+    return root
+
+
+def grouped(root: Path) -> tuple[list[list[str]], dict[str, str]]:
+    """Names of the images in each group, and the reasons against the others."""
+    found = collect(root, SelectionConfig())
+    names = [[image.path.name.split("_")[1] for image in unit.images] for unit in found.units]
+    return names, {item.path.name.split("_")[1]: item.reason for item in found.excluded}
+
+
+@pytest.mark.parametrize("suffix", ANAT_SUFFIXES)
+def test_orthogonal_stacks_of_thick_slices_are_no_repetitions(tmp_path, suffix):
+    """The mean of three is worse than one of them; two of one geometry stay together."""
+    stacks = [grid(4, 0.9, 0.9), grid(0.9, 0.9, 4), grid(0.9, 4, 0.9), grid(0.9, 0.9, 4)]
+    names, reasons = grouped(write_runs(tmp_path, stacks, suffix))
+    assert names == [["run-2", "run-4"]]
+    assert "voxels of 4 x 0.9 x 0.9 and 0.9 x 0.9 x 4 mm" in reasons["run-1"]
+    assert f"sub-01_run-2_{suffix}.nii.gz" in reasons["run-1"] and "acq-" in reasons["run-1"]
+    assert "voxels of 0.9 x 4 x 0.9" in reasons["run-3"]
+
+
+@pytest.mark.parametrize("mark", ["run", "echo"])
+def test_thick_slices_beside_isotropic_voxels_are_left_out(tmp_path, mark):
+    """Runs and echoes alike."""
+    names, reasons = grouped(write_runs(tmp_path, [grid(1, 1, 1), grid(1, 1, 6), grid(1, 1, 1)], mark=mark))
+    assert names == [[f"{mark}-1", f"{mark}-3"]]
+    assert "voxels of 1 x 1 x 6 and 1 x 1 x 1 mm" in reasons[f"{mark}-2"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        grid(1, 1, 1),
+        grid(0.8, 0.8, 0.8),
+        grid(1.5, 1, 1),
+        grid(1, 1, 1, turn_deg=20),
+        np.diag([-1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_moderate_differences_of_resolution_are_repetitions(tmp_path, second):
+    """As the documentation says."""
+    assert grouped(write_runs(tmp_path, [grid(1, 1, 1), second])) == ([["run-1", "run-2"]], {})
+
+
+@pytest.mark.parametrize("turn_deg", [0, 15, -30])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_one_geometry_in_any_storage_order_is_a_repetition(tmp_path, order, turn_deg):
+    """Thick slices of one direction of the head, stored along any axis, cut at a small angle."""
+    pair = [grid(0.9, 0.9, 4), grid(0.9, 0.9, 4, order=order, turn_deg=turn_deg)]
+    assert grouped(write_runs(tmp_path, pair)) == ([["run-1", "run-2"]], {})
