@@ -11,6 +11,7 @@ from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.acquisition import positive_number
 from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
+from n2a_bids.enumeration import enumerated
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
 _OTHER_SIGNAL = ("inv", "flip", "mt")
@@ -60,10 +61,12 @@ def group_anat(images: Sequence[ImageFile], *, single: bool = False) -> Collecti
 
 def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single: bool) -> Collection:
     candidates, copies = split_copies(images)
-    candidates, processed = split_same_acquisition(candidates)
-    candidates, unlike = split_protocols(candidates, repeats_group(contrast), ignoring=("run",))
+    named, processed = split_same_acquisition(candidates)
+    candidates, unlike = split_protocols(named, repeats_group(contrast), ignoring=("run",))
     candidates, unlike_echoes = split_protocols(candidates, "anat-echoes", ignoring=("run", "echo"))
     excluded = [*copies, *processed, *unlike, *unlike_echoes]
+    kept = {image.path for image in candidates}
+    apart = [image for image in named if image.path not in kept]
     units = []
     for family in group_by(candidates, ignoring={"run", "echo"}):
         found = find_repeats(family) or find_echoes(family)
@@ -71,7 +74,7 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single:
         taken = {image.path for unit in found for image in unit.images}
         alone = [image for image in family if image.path not in taken]
         for image in alone:
-            reason = _reason_alone(image, family, candidates)
+            reason = _reason_alone(image, family, candidates) + _beside(image, apart)
             if any(_named_alike(unit, image) for unit in found):
                 excluded.append(Excluded(image.path, f"{reason}; {_name_of_echoes(image)}"))
             elif single:
@@ -79,6 +82,12 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single:
             else:
                 excluded.append(Excluded(image.path, f"{reason}{SINGLE_REMEDY}"))
     return Collection(tuple(units), tuple(excluded))
+
+
+def _beside(image: ImageFile, apart: Sequence[ImageFile]) -> str:
+    """The images that its name would have put with one: why they do not fit is told of them."""
+    names = [one.path.name for one in apart if len(group_by((image, one), ignoring={"run", "echo"})) == 1]
+    return f" ({enumerated(names, most=1)} left out, for a reason that is told there)" if names else ""
 
 
 def _named_alike(unit: DenoisingUnit, image: ImageFile) -> bool:

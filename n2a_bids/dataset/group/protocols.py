@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.group.sidecar_duplicates import same_time_notes
+from n2a_bids.dataset.group.sidecar_duplicates import echoes_of_one, same_time_notes
 from n2a_bids.dataset.read.setting_values import TIMES, contrast_agents, in_seconds, setting_value, spelled
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
 from n2a_bids.io.images import other_sizes, read_affine
@@ -35,6 +35,7 @@ _RECONSTRUCTION = (
 _COIL = "their noise and shading may differ"
 _SCANNER = "voxel sizes, distortion and shading may differ by some percent"
 
+_ECHOES = "they are echoes of one acquisition, which no mean should join; name them echo-1, echo-2, ..."
 _LARGEST_VOXEL_RATIO = 1.5
 """Of edge lengths of anatomical images along one direction of the head. Beside a simulated head at 1 mm with
 3 to 8 % noise lay another, as noisy, coarser in one direction: the mean of both had an error lower than that
@@ -147,6 +148,8 @@ def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str
     reason : str
         Half a sentence about `first`.
     """
+    if kind != "anat-echoes" and (evidence := echoes_of_one(first, second)):
+        return f"{evidence}: {_ECHOES}"
     for setting in SETTINGS:
         values = [setting_value(image.metadata, setting.field) for image in (first, second)]
         if kind in setting.refused_in and _differ(setting, values, setting.refuse_above):
@@ -197,7 +200,7 @@ def _why_apart(
     """What forbids to denoise two images together, with the remedy; empty where nothing does."""
     reason = reason_not_together(first, second, kind)
     if reason:
-        return f"{reason}; {_REMEDY}"
+        return reason if reason.endswith(_ECHOES) else f"{reason}; {_REMEDY}"
     own, its = affines[first.path], affines[second.path]
     sizes = "" if own is None or its is None else other_sizes(own, its, _LARGEST_VOXEL_RATIO)
     if not sizes:

@@ -1,4 +1,4 @@
-"""One acquisition stored twice (with and without normalisation), recognised by sidecars."""
+"""One acquisition in several files, by sidecars: with and without normalisation, or its echoes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.read.acquisition import image_type
+from n2a_bids.dataset.read.acquisition import image_type, positive_number
 from n2a_bids.dataset.units import Excluded, ImageFile
 
 _SAME_TIME_S = 1e-3
@@ -33,6 +33,8 @@ _STEPS = {
 _RECONSTRUCTION = ("ImageType", "SeriesNumber", "SeriesInstanceUID", "SeriesDescription", "SeriesTime")
 _SETTINGS = ("EchoTime", "EchoNumber", "FlipAngle", "InversionTime", "PhaseEncodingDirection")
 _DATES = ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate")
+_SAME_ECHO_TIME = 0.02
+"""Echo times of one echo differ by less, by rounding."""
 _TIME = re.compile(r"(\d{1,2}):?(\d{2}):?(\d{1,2}(?:\.\d*)?)")
 
 
@@ -91,6 +93,48 @@ def same_time_notes(images: Sequence[ImageFile]) -> list[str]:
         f"{', '.join(names)} have one AcquisitionTime in their sidecars: whether they are one acquisition "
         "is told by their noise"
     ]
+
+
+def echoes_of_one(first: ImageFile, second: ImageFile) -> str:
+    """What tells that two images are echoes of one acquisition, or an empty string.
+
+    Converters that know no ``echo-`` number the files of a multi-echo scan as runs.
+
+    Returns
+    -------
+    evidence : str
+        Half a sentence about `first`.
+    """
+    own, its = first.metadata, second.metadata
+    name = second.path.name
+    numbers = [positive_number(one.get("EchoNumber")) for one in (own, its)]
+    if None not in numbers and numbers[0] != numbers[1]:
+        return f"its EchoNumber is {numbers[0]:g}, that of {name} {numbers[1]:g}"
+    times = [positive_number(one.get("EchoTime")) for one in (own, its)]
+    if None in times or max(times) - min(times) <= _SAME_ECHO_TIME * max(times):
+        return ""
+    shared = _start_or_series(own, its)
+    if not shared:
+        return ""
+    return f"its EchoTime is {times[0]:g}, that of {name} {times[1]:g}, with one {shared}"
+
+
+def _start_or_series(first: Mapping[str, object], second: Mapping[str, object]) -> str:
+    """The field by which two scans are one, which starts and dates do not contradict; empty without one."""
+    if any(_known_to_differ(first, second, key) for key in _DATES):
+        return ""
+    own, its = _seconds(first), _seconds(second)
+    if own is not None and its is not None:
+        if not _equal(own, its):
+            return ""
+        if _is_precise(own):
+            return "AcquisitionTime"
+    uid = first.get("SeriesInstanceUID")
+    if isinstance(uid, str) and uid.strip() and uid == second.get("SeriesInstanceUID"):
+        return "SeriesInstanceUID"
+    number = first.get("SeriesNumber")
+    is_one = own is not None and its is not None and number is not None
+    return "AcquisitionTime and SeriesNumber" if is_one and number == second.get("SeriesNumber") else ""
 
 
 def count_processing(metadata: Mapping[str, object]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ def grid(*sizes: float, order=(0, 1, 2), turn_deg: float = 0.0) -> np.ndarray:
     return affine
 
 
-def write_runs(root: Path, affines, suffix="T1w", mark="run") -> Path:
-    """A dataset of one participant with an image on each grid."""
+def write_runs(root: Path, affines, suffix="T1w", mark="run", sidecars=()) -> Path:
+    """A dataset of one participant with an image on each grid, and sidecars."""
     rng = np.random.default_rng(0)
     folder = root / "sub-01" / "anat"
     folder.mkdir(parents=True)
@@ -33,7 +34,14 @@ def write_runs(root: Path, affines, suffix="T1w", mark="run") -> Path:
     for number, affine in enumerate(affines, 1):
         path = folder / f"sub-01_{mark}-{number}_{suffix}.nii.gz"
         save_image(path, rng.normal(100, 10, SHAPE), affine)
+    for number, sidecar in enumerate(sidecars, 1):
+        (folder / f"sub-01_{mark}-{number}_{suffix}.json").write_text(json.dumps(sidecar))
     return root
+
+
+def told(root: Path, *sidecars: dict, suffix="T1w") -> tuple[list[list[str]], dict[str, str]]:
+    """Groups of runs on one grid, and the reasons against the others, by their sidecars."""
+    return grouped(write_runs(root, [grid(1, 1, 1)] * len(sidecars), suffix, sidecars=sidecars))
 
 
 def grouped(root: Path) -> tuple[list[list[str]], dict[str, str]]:
@@ -83,3 +91,61 @@ def test_one_geometry_in_any_storage_order_is_a_repetition(tmp_path, order, turn
     """Thick slices of one direction of the head, stored along any axis, cut at a small angle."""
     pair = [grid(0.9, 0.9, 4), grid(0.9, 0.9, 4, order=order, turn_deg=turn_deg)]
     assert grouped(write_runs(tmp_path, pair)) == ([["run-1", "run-2"]], {})
+
+
+ONE_START = {"AcquisitionTime": "10:11:12.340000"}
+
+
+@pytest.mark.parametrize("suffix", ANAT_SUFFIXES)
+@pytest.mark.parametrize(
+    ("first", "second", "evidence"),
+    [
+        ({"EchoNumber": 1}, {"EchoNumber": 2}, "its EchoNumber is 2, that of sub-01_run-1_"),
+        ({"EchoTime": 0.0018, **ONE_START}, {"EchoTime": 0.0019, **ONE_START}, "with one AcquisitionTime"),
+        (
+            {"EchoTime": 0.004, "SeriesInstanceUID": "1.2"},
+            {"EchoTime": 0.0043, "SeriesInstanceUID": "1.2"},
+            "with one SeriesInstanceUID",
+        ),
+        (
+            {"EchoTime": 0.004, "SeriesNumber": 5, "AcquisitionTime": "10:11:12"},
+            {"EchoTime": 0.0043, "SeriesNumber": 5, "AcquisitionTime": "10:11:12"},
+            "with one AcquisitionTime and SeriesNumber",
+        ),
+    ],
+)
+def test_echoes_that_are_named_as_runs_are_no_repetitions(tmp_path, suffix, first, second, evidence):
+    """Whatever their contrast, and however near their echo times; the remedy is their right name."""
+    names, reasons = told(tmp_path, first, second, suffix=suffix)
+    assert names == []
+    assert evidence in reasons["run-2"] and "name them echo-1, echo-2" in reasons["run-2"]
+    assert f"sub-01_run-2_{suffix}.nii.gz left out" in reasons["run-1"]
+
+
+def test_repeated_echoes_that_are_named_as_runs_find_their_like(tmp_path):
+    """Of two scans with two echoes the first echoes are repetitions."""
+    names, _ = told(
+        tmp_path, *({"EchoNumber": number, "EchoTime": 0.002 * number} for number in (1, 2, 1, 2))
+    )
+    assert names == [["run-1", "run-3"]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"EchoNumber": 2, "EchoTime": 0.08}, {"EchoNumber": 2, "EchoTime": 0.08}),
+        ({"EchoTime": 0.0030, **ONE_START}, {"EchoTime": 0.00301, **ONE_START}),
+        (
+            {"EchoTime": 0.0030, "AcquisitionTime": "00:00:00"},
+            {"EchoTime": 0.0032, "AcquisitionTime": "00:00:00"},
+        ),
+        (
+            {"EchoTime": 0.0030, "SeriesInstanceUID": "1.2", "AcquisitionTime": "10:11:12.34"},
+            {"EchoTime": 0.0032, "SeriesInstanceUID": "1.2", "AcquisitionTime": "10:19:12.34"},
+        ),
+        ({"EchoNumber": 1}, {}),
+    ],
+)
+def test_what_proves_no_echoes_leaves_runs_together(tmp_path, first, second):
+    """One echo of both, rounded times, times that anonymisation left, two starts."""
+    assert told(tmp_path, first, second) == ([["run-1", "run-2"]], {})
