@@ -8,7 +8,7 @@ from n2a_bids.contrasts import CONTRASTS, NEVER_DENOISED, Contrast
 from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
 from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
-from n2a_bids.dataset.read.acquisition import positive_number
+from n2a_bids.dataset.read.acquisition import is_phase, positive_number
 from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.enumeration import enumerated
@@ -116,6 +116,8 @@ def reason_never_denoised(image: ImageFile) -> str:
         return f"{suffix} {NEVER_DENOISED[suffix]}"
     if entities.get("part", "mag") != "mag":
         return f"part-{entities['part']} is no magnitude image"
+    if is_phase(image.metadata):
+        return "a phase image by its ImageType, no magnitude; name it part-phase"
     if "chunk" in entities:
         return f"chunk-{entities['chunk']} shows one part of the head: chunks are not repetitions"
     derived = [f"{name}-{entities[name]}" for name in _DERIVED if name in entities]

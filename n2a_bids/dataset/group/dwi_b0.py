@@ -16,7 +16,7 @@ from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.dataset.group.dwi_reverse_pe import READOUT_NOTES, are_opposite, readout_notes
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
 from n2a_bids.dataset.names import comparable
-from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
+from n2a_bids.dataset.read.acquisition import computed_map, is_phase, read_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for, unused_fieldmap
 from n2a_bids.dataset.read.files import has_content
 from n2a_bids.dataset.read.gradient_tables import Series, read_header, read_series, read_shape
@@ -76,7 +76,7 @@ def read_fieldmaps(images: Sequence[ImageFile], b0_threshold: float) -> tuple[li
     found: list[Series] = []
     unused: list[Excluded] = []
     for image in images:
-        if reason_computed(image) or image.entities.get("part", "mag") != "mag":
+        if reason_computed(image) or image.entities.get("part", "mag") != "mag" or is_phase(image.metadata):
             continue
         try:
             one = read_b0_images(image, b0_threshold)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import echoes_of_one, same_time_notes
+from n2a_bids.dataset.read.acquisition import image_kind
 from n2a_bids.dataset.read.setting_values import TIMES, contrast_agents, in_seconds, setting_value, spelled
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
 from n2a_bids.io.images import other_sizes, read_affine
@@ -148,6 +149,10 @@ def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str
     reason : str
         Half a sentence about `first`.
     """
+    kinds = [image_kind(image.metadata) for image in (first, second)]
+    if None not in kinds and kinds[0] != kinds[1]:
+        own, its = (f"a {one or 'plain image'}" for one in kinds)
+        return f"it is {own} by its ImageType, {second.path.name} {its}"
     if kind != "anat-echoes" and (evidence := echoes_of_one(first, second)):
         return f"{evidence}: {_ECHOES}"
     for setting in SETTINGS:
@@ -173,7 +178,8 @@ def split_protocols(
     Returns
     -------
     kept : list of ImageFile
-        Of each group the most that agree; of equally many, those without contrast agent, then the first.
+        Of each group the most that agree; of equally many, those of plain images without contrast agent,
+        then the first.
     excluded : list of Excluded
     """
     kept: list[ImageFile] = []
@@ -184,7 +190,7 @@ def split_protocols(
             continue
         affines = {image.path: read_affine(image.path) for image in members}
         why = partial(_why_apart, kind, affines)
-        plain_first = sorted(members, key=lambda image: bool(contrast_agents(image.metadata)))
+        plain_first = sorted(members, key=_is_special)
         together = max((_agreeing(one, plain_first, why) for one in plain_first), key=len)
         kept += [image for image in members if image in together]
         for image in members:
@@ -209,6 +215,11 @@ def _why_apart(
         f"voxels of {sizes} mm (the latter of {second.path.name}) differ too much: a mean of both is blurred "
         "more than it is less noisy; give it a name of its own (acq-) to denoise it with its like"
     )
+
+
+def _is_special(image: ImageFile) -> bool:
+    """Whether sidecars tell of a contrast agent, or of an image that is no plain one."""
+    return bool(contrast_agents(image.metadata) or image_kind(image.metadata))
 
 
 def _agreeing(

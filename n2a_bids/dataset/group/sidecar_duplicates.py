@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.read.acquisition import image_type, positive_number
+from n2a_bids.dataset.read.acquisition import image_kind, image_type, is_phase, positive_number
 from n2a_bids.dataset.units import Excluded, ImageFile
 
 _SAME_TIME_S = 1e-3
@@ -160,6 +160,9 @@ def _how(image: ImageFile, first: ImageFile) -> str:
 def _evidence(first: Mapping[str, object], second: Mapping[str, object]) -> str:
     """What tells that two sidecars are of one acquisition, or an empty string."""
     if not any(_known_to_differ(first, second, key) for key in _RECONSTRUCTION):
+        return ""
+    # Water and fat, magnitude and phase are of one acquisition, and no copies.
+    if image_kind(first) != image_kind(second) or is_phase(first) != is_phase(second):
         return ""
     if any(_known_to_differ(first, second, key) for key in (*_SETTINGS, "AcquisitionNumber", *_DATES)):
         return ""

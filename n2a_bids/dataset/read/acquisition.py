@@ -28,6 +28,41 @@ _MAPS = {
     "CALC BVALUE": "image of a computed b-value",
 }
 """Words of ImageType with which scanners mark what they computed from diffusion-weighted volumes."""
+_MAGNITUDE = {"M", "MAGNITUDE"}
+_PHASE = {"P", "PHASE"}
+_DIXON_PHASE = {"IN", "OPP", "OUT", "OPPOSED", "IP", "OP"}
+"""Words that stand before PHASE where it is not the image but fat and water that have one."""
+_KINDS = {
+    "WATER": "water image",
+    "FAT": "fat image",
+    "W": "water image",
+    "F": "fat image",
+    "IN PHASE": "in-phase image",
+    "IP": "in-phase image",
+    "OPP PHASE": "opposed-phase image",
+    "OPPOSED PHASE": "opposed-phase image",
+    "OUT PHASE": "opposed-phase image",
+    "OP": "opposed-phase image",
+    "INV1": "first inversion image",
+    "INV2": "second inversion image",
+    "UNI-DEN": "uniform image without noise in the air",
+    "UNI DEN": "uniform image without noise in the air",
+    "UNI": "uniform image",
+    "SUBTRACTION": "difference of images",
+    "SUB": "difference of images",
+    "MIP": "projection",
+    "MINIP": "projection",
+    "PROJECTION IMAGE": "projection",
+    "T1 MAP": "map of T1",
+    "T2 MAP": "map of T2",
+    "T2* MAP": "map of T2*",
+    "T2STAR MAP": "map of T2*",
+    "R": "real part",
+    "REAL": "real part",
+    "I": "imaginary part",
+    "IMAGINARY": "imaginary part",
+}
+"""Words of ImageType that tell what an image shows; the first that fit tell most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +123,41 @@ def computed_map(metadata: Mapping[str, object]) -> str:
     """
     words = image_type(metadata)
     return next((meaning for marks, meaning in _MAPS.items() if words.issuperset(marks.split())), "")
+
+
+def is_phase(metadata: Mapping[str, object]) -> bool:
+    """Whether ImageType says that an image shows the phase of the signal.
+
+    Examples
+    --------
+    >>> is_phase({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND", "PHASE"]})
+    True
+    >>> is_phase({"ImageType": ["DERIVED", "PRIMARY", "DIXON", "OPP", "PHASE"]})
+    False
+    """
+    words = _single_words(metadata)
+    return bool(words & _PHASE) and not words & (_MAGNITUDE | _DIXON_PHASE)
+
+
+def image_kind(metadata: Mapping[str, object]) -> str | None:
+    """What an image shows by ImageType, if it is no plain magnitude; None where ImageType tells nothing.
+
+    Examples
+    --------
+    >>> image_kind({"ImageType": ["DERIVED", "PRIMARY", "DIXON", "WATER"]})
+    'water image'
+    >>> image_kind({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}), image_kind({})
+    ('', None)
+    """
+    words = _single_words(metadata)
+    if not words:
+        return None
+    return next((kind for marks, kind in _KINDS.items() if words.issuperset(marks.split())), "")
+
+
+def _single_words(metadata: Mapping[str, object]) -> set[str]:
+    """Words of ImageType, also of values of several words."""
+    return {word for text in image_type(metadata) for word in (text, *text.split())}
 
 
 def image_type(metadata: Mapping[str, object]) -> set[str]:

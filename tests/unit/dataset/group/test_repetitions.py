@@ -149,3 +149,52 @@ def test_repeated_echoes_that_are_named_as_runs_find_their_like(tmp_path):
 def test_what_proves_no_echoes_leaves_runs_together(tmp_path, first, second):
     """One echo of both, rounded times, times that anonymisation left, two starts."""
     assert told(tmp_path, first, second) == ([["run-1", "run-2"]], {})
+
+
+def kind(*words: str) -> dict:
+    """Sidecar of an image of one acquisition, whose reconstruction ImageType names."""
+    return {"ImageType": ["ORIGINAL", "PRIMARY", *words], **ONE_START}
+
+
+PLAIN = kind("M", "ND")
+
+
+@pytest.mark.parametrize("suffix", ["T1w", "T2w", "T2starw", "UNIT1"])
+@pytest.mark.parametrize("words", [("P", "ND"), ("P", "ND", "PHASE"), ("PHASE MAP", "P", "FFE"), ("P_FFE",)])
+@pytest.mark.parametrize("phase_first", [True, False])
+def test_a_phase_image_is_no_repetition_of_magnitudes(tmp_path, suffix, words, phase_first):
+    """Whatever its name says of it; two of them are none of each other."""
+    phase = kind(*words)
+    sidecars = [phase, phase, PLAIN] if phase_first else [PLAIN, phase, phase]
+    names, reasons = told(tmp_path, *sidecars, suffix=suffix)
+    assert names == []
+    told_of = "run-1" if phase_first else "run-3"
+    assert "a phase image by its ImageType" in reasons[told_of] and "part-phase" in reasons[told_of]
+    assert "nothing to average" in reasons["run-3" if phase_first else "run-1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (("DIXON", "WATER"), ("DIXON", "FAT"), ("water", "fat")),
+        (("DIXON", "IN", "PHASE"), ("DIXON", "OPP", "PHASE"), ("in-phase", "opposed-phase")),
+        (("M", "INV1"), ("M", "UNI"), ("first inversion", "uniform")),
+        (("M", "UNI"), ("M", "UNI-DEN"), ("uniform image", "without noise in the air")),
+        (("M",), ("SUBTRACTION",), ("plain", "difference")),
+        (("M", "FFE"), ("R", "FFE"), ("plain", "real")),
+    ],
+)
+def test_kinds_of_image_are_no_repetitions_of_each_other(tmp_path, first, second, names):
+    """Two of one kind stay together; of one each, the plain one is told to be alone."""
+    groups, reasons = told(tmp_path, kind(*first), kind(*second))
+    assert groups == []
+    assert all(name in reasons["run-2"] for name in names) and "by its ImageType" in reasons["run-2"]
+    later = {"AcquisitionTime": "10:19:12.340000"}
+    groups, _ = told(tmp_path / "again", kind(*first), kind(*second), {**kind(*first), **later})
+    assert groups == [["run-1", "run-3"]]
+
+
+def test_a_plain_image_is_kept_before_a_difference(tmp_path):
+    """Whichever comes first; without ImageType nothing is known."""
+    assert "nothing to average" in told(tmp_path, kind("SUBTRACTION"), PLAIN)[1]["run-2"]
+    assert told(tmp_path / "again", {}, kind("M", "UNI")) == ([["run-1", "run-2"]], {})

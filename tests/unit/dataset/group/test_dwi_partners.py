@@ -1,0 +1,56 @@
+"""Diffusion series that only look like repeats, and what cannot show their distortion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from tests.unit.dataset.group.test_dwi import AP, PA, Dataset
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    return Dataset(tmp_path / "bids")
+
+
+def b0_image(stem: Path, metadata: dict, n_volumes: int = 3, voxel_mm: float = 1.0) -> Path:
+    """An image without a table."""
+    stem.parent.mkdir(exist_ok=True)
+    grid = np.diag([1.0, 1.0, voxel_mm, 1.0])
+    nb.Nifti1Image(np.indices((4, 4, 3, n_volumes))[0].astype("uint8"), grid).to_filename(f"{stem}.nii.gz")
+    Path(f"{stem}.json").write_text(json.dumps(metadata))
+    return Path(f"{stem}.nii.gz")
+
+
+def reasons(found) -> dict[str, str]:
+    """Why images were left out, by name."""
+    return {item.path.name: item.reason for item in found.excluded}
+
+
+@pytest.mark.parametrize("phase_run", [1, 2])
+def test_a_phase_series_is_no_repeat_of_a_magnitude(dataset, phase_run):
+    """The magnitude stays, whichever comes first; both have the start of their one acquisition."""
+    start = {"AcquisitionTime": "10:11:12.340000"}
+    for run in (1, 2):
+        words = ["P", "PHASE"] if run == phase_run else ["M"]
+        dataset.add(f"run-{run}", metadata={**AP, **start, "ImageType": ["ORIGINAL", "PRIMARY", *words]})
+    found = dataset.collect()
+    assert [[image.entities["run"] for image in unit.images] for unit in found.units] == [
+        [str(3 - phase_run)]
+    ]
+    assert "a phase image by its ImageType" in reasons(found)[f"sub-01_run-{phase_run}_dwi.nii.gz"]
+
+
+def test_a_phase_image_is_no_b0(dataset):
+    """Of opposite phase encoding, in fmap or dwi."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    phase = {"ImageType": ["ORIGINAL", "PRIMARY", "P"], **PA}
+    b0_image(stem.with_name("sub-01_dir-PA_dwi"), phase)
+    intended = {**phase, "IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
+    b0_image(dataset.root / "sub-01" / "fmap" / "sub-01_dir-PA_epi", intended)
+    (unit,) = dataset.collect().units
+    assert unit.reversed_b0 is None
