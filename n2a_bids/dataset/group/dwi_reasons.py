@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.group.dwi_repeats import may_repeat
-from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels
+from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
 from n2a_bids.dataset.group.dwi_volumes import common_part, loses_too_many, reason_not_common
 from n2a_bids.dataset.names import comparable
+from n2a_bids.dataset.read.acquisition import NOTATION
 from n2a_bids.dataset.read.gradient_tables import Series
 
 
@@ -84,11 +85,19 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
         return 1, f"phase encoding of {name} is neither the same nor opposite but along another axis"
     if relation == "same axis":
         return 3, _reason_against_unknown_polarity(series, other, pairing)
-    missing = "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
+    apart = spelled_apart(series, other)
+    if apart:
+        return 3, apart
+    missing = f"its {_without_direction(series)}, so that a partner cannot be recognised"
     if series.acquisition.phase_encoding_axis:
-        missing = f"PhaseEncodingDirection of {name} is missing"
+        missing = _without_direction(other, f" of {name}")
     remedy = _remedy_by_option(series, other) if alike else ""
     return 1 if remedy else 0, missing + remedy
+
+
+def _without_direction(series: Series, of: str = "") -> str:
+    unread = series.acquisition.unread
+    return f"PhaseEncodingDirection{of} is {f'{unread}, not {NOTATION}' if unread else 'missing'}"
 
 
 def _remedy_by_option(series: Series, other: Series) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels
+from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
 from n2a_bids.dataset.group.dwi_volumes import common_part, common_part_with
 from n2a_bids.dataset.group.entities import group_by, shared_entities
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
@@ -70,11 +70,13 @@ def may_repeat(first: Series, second: Series, *, trust_labels: bool = False) -> 
     relation = compare_encoding(first, second)
     if relation == "same":
         return True
-    if compare_labels(first, second) == "opposite":
+    if compare_labels(first, second) == "opposite" or spelled_apart(first, second):
         return False
     if trust_labels and relation in ("same axis", "unknown"):
         return True
     own, its = first.acquisition, second.acquisition
+    if bool(own.unread) != bool(its.unread):
+        return False
     return own.phase_encoding == its.phase_encoding == "" and (
         own.phase_encoding_axis == its.phase_encoding_axis == "" or relation == "same axis"
     )

@@ -11,6 +11,7 @@ import numpy as np
 from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part, common_part_with
 from n2a_bids.dataset.group.entities import DIRECTION, shared_entities
 from n2a_bids.dataset.names import comparable
+from n2a_bids.dataset.read.acquisition import NOTATION
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
 
@@ -147,6 +148,31 @@ def compare_labels(first: Series, second: Series) -> Literal["same", "opposite",
     if not own or its not in (own, own[::-1]):
         return "unknown"
     return "same" if its == own else "opposite"
+
+
+def spelled_apart(first: Series, second: Series) -> str:
+    """Half a sentence on sidecars that cannot be read but do not say the same; empty where they may.
+
+    AP and PA, or A>>P and P>>A, are no notation of BIDS, and yet no repetitions.
+    """
+    own, its = first.acquisition, second.acquisition
+    told = f"of {first.image.path.name} and {{}} of {second.image.path.name}"
+    if own.unread and its.unread and _plain(own.unread) != _plain(its.unread):
+        return (
+            f"PhaseEncodingDirection is {own.unread} {told.format(its.unread)}, which differ, but neither is "
+            f"{NOTATION}: write both so"
+        )
+    unknown = not (own.phase_encoding_axis or its.phase_encoding_axis)
+    if unknown and own.in_plane and its.in_plane and own.in_plane != its.in_plane:
+        return (
+            f"InPlanePhaseEncodingDirectionDICOM is {own.in_plane} {told.format(its.in_plane)}: their "
+            f"distortion is not the same; add PhaseEncodingDirection ({NOTATION})"
+        )
+    return ""
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).casefold()
 
 
 def _named_direction(series: Series) -> str:

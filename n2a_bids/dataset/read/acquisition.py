@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from n2a_bids.io.json import listed
 
 _AXES = {"i": "i", "j": "j", "k": "k", "x": "i", "y": "j", "z": "k"}
+NOTATION = "i, j or k, with - where reversed"
+"""How BIDS writes a direction of phase encoding."""
 _DIRECTION = re.compile(r"([ijkxyz])([+-]?)")
 _READOUT_RANGE_S = (0.001, 1.0)
 """No echo-planar readout comes near: a larger number is in milliseconds, a smaller one is of one line."""
@@ -77,6 +79,10 @@ class Acquisition:
     """``TotalReadoutTime``, finite and positive; None where it is not known."""
     notes: tuple[str, ...] = ()
     """What was not believed, and why: one sentence each."""
+    unread: str = ""
+    """A ``PhaseEncodingDirection`` that cannot be read, as the sidecar spells it."""
+    in_plane: str = ""
+    """``COL`` or ``ROW`` of ``InPlanePhaseEncodingDirectionDICOM``: what is left where nothing else tells."""
 
 
 def read_acquisition(metadata: Mapping[str, object], shape: Sequence[int] = ()) -> Acquisition:
@@ -110,7 +116,16 @@ def read_acquisition(metadata: Mapping[str, object], shape: Sequence[int] = ()) 
     axis = axis.rstrip("-")
     lines = dict(zip("ijk", shape)).get(axis)
     readout_time_s, still_more = _readout_time_s(metadata, lines)
-    return Acquisition(direction, axis, readout_time_s, (*notes, *more, *still_more))
+    unread = quoted(metadata["PhaseEncodingDirection"]) if notes else ""
+    in_plane = metadata.get("InPlanePhaseEncodingDirectionDICOM")
+    return Acquisition(
+        direction,
+        axis,
+        readout_time_s,
+        (*notes, *more, *still_more),
+        unread,
+        in_plane.strip().upper() if isinstance(in_plane, str) else "",
+    )
 
 
 def computed_map(metadata: Mapping[str, object]) -> str:
@@ -201,7 +216,7 @@ def _direction(metadata: Mapping[str, object], field: str) -> tuple[str, tuple[s
     text = "".join(value.split()).casefold().replace("\N{MINUS SIGN}", "-") if isinstance(value, str) else ""
     found = _DIRECTION.fullmatch(text)
     if found is None:
-        allowed = "i, j or k, with - where reversed" if field == "PhaseEncodingDirection" else "i, j or k"
+        allowed = NOTATION if field == "PhaseEncodingDirection" else "i, j or k"
         return "", (f"{field} is {quoted(value)}, not {allowed}: taken for missing",)
     return _AXES[found[1]] + found[2].replace("+", ""), ()
 

@@ -54,3 +54,34 @@ def test_a_phase_image_is_no_b0(dataset):
     b0_image(dataset.root / "sub-01" / "fmap" / "sub-01_dir-PA_epi", intended)
     (unit,) = dataset.collect().units
     assert unit.reversed_b0 is None
+
+
+@pytest.mark.parametrize("pairing", ["auto", "repeat"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("AP", "PA"), ("A>>P", "P>>A"), (["j"], ["j-"]), ("COL", "ROW")],
+)
+def test_directions_that_cannot_be_read_and_differ_make_no_repeats(dataset, pairing, first, second):
+    """They count as missing, not as equal; the reason tells both and the notation of BIDS."""
+    field = "InPlanePhaseEncodingDirectionDICOM" if first == "COL" else "PhaseEncodingDirection"
+    for run, value in ((1, first), (2, second)):
+        dataset.add(f"run-{run}", metadata={field: value})
+    found = dataset.collect(pairing)
+    assert [unit.kind for unit in found.units] == ["dwi-split"] * 2 * (pairing == "auto")
+    texts = [unit.reason for unit in found.units] or list(reasons(found).values())
+    for text in texts:
+        assert field in text and "i, j or k, with - where reversed" in text
+        assert all(json.dumps(value).strip('"[]') in text for value in (first, second))
+
+
+def test_a_direction_that_cannot_be_read_is_quoted_and_no_missing_one(dataset):
+    """Nor does it repeat a series without any; two that say the same do."""
+    dataset.add("run-1", metadata={"PhaseEncodingDirection": "AP"})
+    dataset.add("run-2", metadata={})
+    texts = [unit.reason for unit in dataset.collect().units]
+    assert len(texts) == 2 and 'its PhaseEncodingDirection is "AP", not i, j or k' in texts[0]
+    dataset.add("run-2", metadata={"PhaseEncodingDirection": " ap"})
+    assert [unit.kind for unit in dataset.collect().units] == ["dwi-repeats"]
+    dataset.add("run-1", metadata=AP)
+    first, _ = dataset.collect().units
+    assert 'PhaseEncodingDirection of sub-01_run-2_dwi.nii.gz is " ap", not i, j or k' in first.reason
