@@ -9,7 +9,7 @@ from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, s
 from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.acquisition import is_phase, positive_number
-from n2a_bids.dataset.read.duplicate_files import same_name_reason
+from n2a_bids.dataset.read.duplicate_files import same_name_reason, with_content_first
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.enumeration import enumerated
 
@@ -132,7 +132,8 @@ def reason_never_denoised(image: ImageFile) -> str:
 def split_copies(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[Excluded]]:
     """Set apart files with the entities of another: ``.nii`` beside ``.nii.gz``, run-1 beside run-01."""
     kept, copies = [], []
-    for first, *others in group_by(images, ignoring=()):
+    for members in group_by(images, ignoring=()):
+        first, *others = with_content_first(members)
         kept.append(first)
         for copy in others:
             copies.append(Excluded(copy.path, f"{describe(copy)}: {same_name_reason(copy.path, first.path)}"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.group.entities import group_by
+from n2a_bids.dataset.read.duplicate_files import with_content_first
 from n2a_bids.dataset.units import ComplexParts, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.record.typed_json import JsonObject
 
@@ -53,7 +54,8 @@ class _Family:
     members: tuple[ImageFile, ...]
 
     def of(self, part: str) -> list[ImageFile]:
-        return [image for image in self.members if image.entities.get("part", "mag") == part]
+        found = [image for image in self.members if image.entities.get("part", "mag") == part]
+        return with_content_first(found)
 
     @property
     def images(self) -> list[ImageFile]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
-from n2a_bids.dataset.read.duplicate_files import same_name_reason
+from n2a_bids.dataset.read.duplicate_files import same_name_reason, with_content_first
 from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
@@ -48,7 +48,8 @@ def group_micr(images: Sequence[ImageFile], n_frame_groups: int | None = None) -
 def _group(members: Sequence[ImageFile], n_frame_groups: int | None) -> Collection:
     """Units among files that differ in ``run`` alone."""
     units, excluded, single_pages = [], [], []
-    for first, *copies in group_by(members, ignoring=()):
+    for alike in group_by(members, ignoring=()):
+        first, *copies = with_content_first(alike)
         n_pages = count_pages(first.path) if n_frame_groups else 1
         if n_frame_groups and n_pages > 1:
             reason = f"{n_pages} frames in one file: --micr-frames sums them to {n_frame_groups}, interleaved"

@@ -10,7 +10,8 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
-from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.read.files import has_content
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE
@@ -94,9 +95,24 @@ def _content(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
+def with_content_first(images: Sequence[ImageFile]) -> list[ImageFile]:
+    """Images in their order, those after the others of which there is no more than a name.
+
+    An empty file or a link that was not fetched must not stand for a sound file whose name means the same.
+    """
+    return sorted(images, key=lambda image: not has_content(image.path)) if len(images) > 1 else list(images)
+
+
 def same_name_reason(path: Path, taken: Path) -> str:
     """What to say of an image whose name means the same as that of one that is taken."""
-    if holds_other_values(path, taken):
+    differs = holds_other_values(path, taken)
+    if differs is None:
+        lacks = "could not be compared" if has_content(path) else "holds nothing that could be compared"
+        return (
+            f"its name means the same as that of {taken.name}, which is taken, and it {lacks}; fetch or "
+            "restore it with a run- of its own if it is a repetition, or remove it"
+        )
+    if differs:
         return (
             f"another image than {taken.name}, which is taken, under a name that means the same; rename it, "
             "with a run- of its own if it is a repetition"
@@ -104,10 +120,10 @@ def same_name_reason(path: Path, taken: Path) -> str:
     return f"the same image as {taken.name} under another name or extension"
 
 
-def holds_other_values(path: Path, other: Path) -> bool:
+def holds_other_values(path: Path, other: Path) -> bool | None:
     """Whether an image differs from another in its grid or in the voxels of its first volume.
 
-    Of micrographs, in size or any pixel. False where one of them cannot be read: then nothing is known.
+    Of micrographs, in size or any pixel. None where one of them cannot be read: then nothing is known.
     """
     try:
         if is_micrograph(path):
@@ -121,4 +137,4 @@ def holds_other_values(path: Path, other: Path) -> bool:
         )
         return grids_differ or not np.array_equal(first, second, equal_nan=True)
     except (*UNREADABLE, BIDSDataError, TypeError, ValueError):
-        return False
+        return None

@@ -37,7 +37,7 @@ def test_exposures_differ_in_run_alone():
     assert (unit.label, unit.suffix, unit.datatype) == ("sub-01_sample-A_TEM", "TEM", "micr")
     assert len(unit.images) == 2
     assert len(found.excluded) == len(names) - 2
-    assert sum("another name or extension" in item.reason for item in found.excluded) == 1
+    assert sum("its name means the same as that of" in item.reason for item in found.excluded) == 1
 
 
 def test_frames_and_exposures_do_not_get_one_name(tmp_path):
@@ -133,3 +133,15 @@ def test_pixel_size_of_sidecar_and_file_must_agree():
     ):
         with pytest.raises(BIDSDataError, match="PixelSizeUnits"):
             pixel_size_mm(path, broken, None)
+
+
+def test_an_empty_exposure_does_not_stand_for_a_sound_one(tmp_path):
+    """Of two names that mean the same, the file with content is taken."""
+    paths = [tmp_path / f"sub-01_sample-A_run-{run}_TEM.tif" for run in ("01", "1", "2")]
+    for path in paths:
+        path.write_bytes(b"II*" * (path is not paths[0]))
+    found = group_micr(
+        [ImageFile(path, {"sub": "01", "sample": "A", "run": path.name[20:-8]}) for path in paths]
+    )
+    assert [image.path for image in found.units[0].images] == paths[1:]
+    assert "holds nothing that could be compared" in found.excluded[0].reason

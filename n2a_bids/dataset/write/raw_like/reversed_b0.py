@@ -10,7 +10,7 @@ import numpy as np
 from n2a_bids.dataset.group.dwi_b0 import read_b0_images, reason_computed
 from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.read.acquisition import is_phase, read_acquisition
 from n2a_bids.dataset.read.files import has_content
 from n2a_bids.dataset.read.gradient_tables import Series, read_series
 from n2a_bids.dataset.read.metadata import SidecarReader
@@ -75,7 +75,7 @@ def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | No
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
     try:
         image = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
-        if reason_computed(image):
+        if reason_computed(image) or is_phase(image.metadata):
             return None
         return read_b0_images(image, b0_threshold) or read_series(image, b0_threshold)
     except BIDSDataError:

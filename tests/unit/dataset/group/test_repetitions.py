@@ -198,3 +198,43 @@ def test_a_plain_image_is_kept_before_a_difference(tmp_path):
     """Whichever comes first; without ImageType nothing is known."""
     assert "nothing to average" in told(tmp_path, kind("SUBTRACTION"), PLAIN)[1]["run-2"]
     assert told(tmp_path / "again", {}, kind("M", "UNI")) == ([["run-1", "run-2"]], {})
+
+
+LINK = "/nowhere/.git/annex/objects/x"
+
+
+@pytest.mark.parametrize("kind_of_copy", ["empty", "link", "pointer"])
+@pytest.mark.parametrize("name", ["run-1_{}.nii", "run-01_{}.nii.gz"])
+@pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
+def test_what_holds_nothing_does_not_stand_for_a_sound_image(tmp_path, suffix, name, kind_of_copy):
+    """It is told that nothing was compared; the sound copy is denoised."""
+    root = write_runs(tmp_path, [grid(1, 1, 1)] * 2, suffix)
+    copy = root / "sub-01" / "anat" / f"sub-01_{name.format(suffix)}"
+    if kind_of_copy == "link":
+        copy.symlink_to(LINK)
+    else:
+        copy.write_bytes(b"/annex/objects/MD5-s1" * (kind_of_copy == "pointer"))
+    found = collect(root, SelectionConfig())
+    paths = [image.path.name for unit in found.units for image in unit.images]
+    assert paths == [f"sub-01_run-{run}_{suffix}.nii.gz" for run in (1, 2)]
+    (left,) = found.excluded
+    assert left.path == copy
+    assert f"its name means the same as that of sub-01_run-1_{suffix}.nii.gz" in left.reason
+    assert "holds nothing that could be compared" in left.reason and "the same image" not in left.reason
+
+
+def test_an_empty_phase_does_not_stand_for_a_sound_one(tmp_path):
+    """Of the second file of a complex image, too."""
+    root = write_runs(tmp_path, [grid(1, 1, 1)] * 2)
+    folder = root / "sub-01" / "anat"
+    for run in (1, 2):
+        save_image(
+            folder / f"sub-01_run-{run}_part-phase_T1w.nii.gz",
+            np.random.default_rng(run).uniform(-3, 3, SHAPE),
+            grid(1, 1, 1),
+        )
+    (folder / "sub-01_run-1_part-phase_T1w.nii").touch()
+    (unit,) = collect(root, SelectionConfig()).units
+    assert [image.parts.second.name for image in unit.images] == [
+        f"sub-01_run-{run}_part-phase_T1w.nii.gz" for run in (1, 2)
+    ]
