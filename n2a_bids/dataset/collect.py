@@ -10,7 +10,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.contrasts import IMAGE_SUFFIXES, MICR_SUFFIXES, modality_of, selected_modalities
 from n2a_bids.dataset.group.anat import SINGLE_REMEDY
 from n2a_bids.dataset.group.complex_parts import join_parts, with_second_files
-from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
+from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion, with_broken_partners
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
 from n2a_bids.dataset.read.complex_parts import header_fault
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
@@ -83,7 +83,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *_of_other_formats(bids_dir, {image.entities.get("sub") for image in kept}, selection),
     ]
     units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))
-    return Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
+    everything = Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
+    return with_broken_partners(everything)
 
 
 def _with_placement(unit: DenoisingUnit) -> DenoisingUnit:

@@ -29,8 +29,9 @@ from n2a_bids.io.gradients import read_bvals
 def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     """A series of b0 images without a gradient table of its own, or None where the image is none.
 
-    Converters write no table for a scan without diffusion weighting, of one volume or a few. A table that
-    applies by inheritance alone and has another number of volumes belongs to other series.
+    Converters write no table for a scan without diffusion weighting, of one volume or a few, or, for any
+    number, a ``.bval`` of zeros without directions. A table that applies by inheritance alone and has another number
+    of volumes belongs to other series.
 
     Parameters
     ----------
@@ -55,7 +56,10 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
         return read_series(image, b0_threshold)
     if is_sbref(image) or is_fieldmap(image):
         n_volumes = n_volumes or 1
-    elif not n_volumes or n_volumes >= FEWEST_VOLUMES or not _lacks_table(image, n_volumes, b0_threshold):
+    elif not n_volumes or not (
+        _holds_b0s_alone(image, n_volumes, b0_threshold)
+        or (n_volumes < FEWEST_VOLUMES and _lacks_table(image, n_volumes))
+    ):
         return None
     acquisition = read_acquisition(image.metadata, read_shape(image.path))
     table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
@@ -192,16 +196,25 @@ def _estimated_with(name: str) -> str:
     return f"; the distortion is estimated with {name}, of opposite phase encoding"
 
 
-def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:
+def _holds_b0s_alone(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:
+    """Whether b-values without directions tell of b0s in all volumes."""
+    if image.bval is None or (image.bvec is not None and _is_own(image, image.bvec.name)):
+        return False
+    try:
+        bvals, _ = read_bvals(image.bval)
+    except BIDSDataError:
+        return False
+    return bvals.size == n_volumes and bool((bvals <= b0_threshold).all())
+
+
+def _lacks_table(image: ImageFile, n_volumes: int) -> bool:
     if image.bval is None:
         return image.bvec is None or not _is_own(image, image.bvec.name)
     try:
         bvals, _ = read_bvals(image.bval)
     except BIDSDataError:
         return False
-    if bvals.size != n_volumes:
-        return not _is_own(image, image.bval.name)
-    return image.bvec is None and bool((bvals <= b0_threshold).all())
+    return bvals.size != n_volumes and not _is_own(image, image.bval.name)
 
 
 def _holds_weighted(image: ImageFile, n_volumes: int | None, b0_threshold: float) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from n2a_bids.dataset.group.dwi_repeats import may_repeat
 from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
 from n2a_bids.dataset.group.dwi_volumes import common_part, loses_too_many, reason_not_common
+from n2a_bids.dataset.group.entities import NO_OTHER_SERIES
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import NOTATION
 from n2a_bids.dataset.read.gradient_tables import Series
@@ -36,7 +37,7 @@ def reason_against_pair(
     series, *_ = (one for one in family if one.image.path == path)
     others = [one for one in family if one.image.path != path]
     if not others:
-        return _reason_by_name(series, session) or "the session has no other series of this kind"
+        return _reason_by_name(series, session) or NO_OTHER_SERIES
     found = [_reason(series, other, pairing) for other in others]
     return max(found, key=lambda item: item[0])[1]
 

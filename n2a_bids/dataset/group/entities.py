@@ -12,6 +12,9 @@ from n2a_bids.dataset.units import ImageFile
 DIRECTION = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
 """A direction of phase encoding in a label or a description, such as AP in b1000AP."""
 
+NO_OTHER_SERIES = "the session has no other series of this kind"
+"""Why a diffusion series has no partner, where none comes near to being one."""
+
 
 def group_by(images: Sequence[ImageFile], ignoring: Collection[str]) -> list[tuple[ImageFile, ...]]:
     """Split images into groups that agree in every entity but the ignored ones.

@@ -9,10 +9,13 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.group.complex_parts import with_parts_decided, without_faulty_parts
+from n2a_bids.dataset.group.entities import NO_OTHER_SERIES, group_by, with_direction_in_dir
 from n2a_bids.dataset.group.micr import group_micr
+from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.micrographs import is_micrograph
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
+from n2a_bids.enumeration import enumerated
 
 
 def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
@@ -120,11 +123,40 @@ def regroup_sound_images(
     images = [image for unit in units for image in unit.images]
     beside = {unit.reversed_b0.path: unit.reversed_b0 for unit in units if unit.reversed_b0 is not None}
     found = group_sound_images([*images, *beside.values()], selection, problem, fault)
+    found = with_broken_partners(found)
     regrouped = (
         replace(unit, notes=(*unit.notes, *(note for image in unit.images for note in image.notes)))
         for unit in found.units
     )
     return Collection(tuple(regrouped), tuple(item for item in found.excluded if item.path not in beside))
+
+
+def with_broken_partners(collection: Collection) -> Collection:
+    """Name the series that cannot be used where another is said to have no partner.
+
+    Parameters
+    ----------
+    collection : Collection
+        Broken series are among what is left out, with ``is_error=True``.
+    """
+    broken = [ImageFile(item.path, parse_name(item.path)[0]) for item in collection.excluded if item.is_error]
+    broken = [image for image in broken if image.suffix == "dwi"]
+    return replace(collection, units=tuple(_with_broken_partner(unit, broken) for unit in collection.units))
+
+
+def _with_broken_partner(unit: DenoisingUnit, broken: Sequence[ImageFile]) -> DenoisingUnit:
+    if NO_OTHER_SERIES not in unit.reason:
+        return unit
+    own = with_direction_in_dir(unit.images[0])
+    names = [
+        image.path.name
+        for image in broken
+        if len(group_by((own, with_direction_in_dir(image)), ignoring={"dir", "run"})) == 1
+    ]
+    if not names:
+        return unit
+    told = f"{NO_OTHER_SERIES} that can be used: {enumerated(names, most=1)} cannot, for a reason told there"
+    return replace(unit, reason=unit.reason.replace(NO_OTHER_SERIES, told))
 
 
 def is_diffusion(image: ImageFile) -> bool:

@@ -114,9 +114,10 @@ def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
     for path, extension in ((image.bval, ".bval"), (image.bvec, ".bvec")):
         if path is None:
             name = image.path.name.split(".")[0] + extension
+            of_b0s = "; where all volumes are b0s, a row of zeros in it is enough" * (extension == ".bval")
             raise BIDSDataError(
                 f"{image.path}: expected a gradient table, found no {extension} file beside it or above it; "
-                f"add {name} (dcm2niix writes it)"
+                f"add {name} (dcm2niix writes it){of_b0s}"
             )
     n_volumes, affine = read_header(image.path)
     bvals, _ = read_bvals(image.bval)

@@ -85,3 +85,31 @@ def test_a_direction_that_cannot_be_read_is_quoted_and_no_missing_one(dataset):
     dataset.add("run-1", metadata=AP)
     first, _ = dataset.collect().units
     assert 'PhaseEncodingDirection of sub-01_run-2_dwi.nii.gz is " ap", not i, j or k' in first.reason
+
+
+@pytest.mark.parametrize("n_volumes", [3, 7, 9, 30])
+def test_b_values_of_zero_without_directions_are_b0s(dataset, n_volumes):
+    """Of any number: converters write them so."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    back = b0_image(stem.with_name("sub-01_dir-PA_dwi"), PA, n_volumes)
+    back.with_name("sub-01_dir-PA_dwi.bval").write_text(" ".join("0" * n_volumes))
+    found = dataset.collect()
+    assert found.units[0].reversed_b0.path == back
+    assert not any(item.is_error for item in found.excluded)
+
+
+@pytest.mark.parametrize("fault", ["no table", "cut", "sidecar"])
+def test_a_partner_that_cannot_be_used_is_named(dataset, fault):
+    """Another series of the kind is there, and its own reason tells the remedy."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    back = b0_image(stem.with_name("sub-01_dir-PA_dwi"), PA, 9)
+    if fault == "cut":
+        back.write_bytes(back.read_bytes()[:40])
+    if fault == "sidecar":
+        back.with_name("sub-01_dir-PA_dwi.json").write_text("{")
+    found = dataset.collect()
+    (unit,), (left,) = found.units, found.excluded
+    assert "no other series of this kind that can be used: sub-01_dir-PA_dwi.nii.gz cannot" in unit.reason
+    assert left.is_error
+    if fault == "no table":
+        assert "where all volumes are b0s, a row of zeros in it is enough" in left.reason
