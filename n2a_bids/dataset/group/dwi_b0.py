@@ -13,8 +13,14 @@ import numpy as np
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
-from n2a_bids.dataset.group.dwi_reverse_pe import READOUT_NOTES, are_opposite, readout_notes
-from n2a_bids.dataset.group.dwi_volumes import voxel_difference
+from n2a_bids.dataset.group.dwi_reverse_pe import (
+    READOUT_NOTES,
+    are_opposite,
+    compare_encoding,
+    missing_direction,
+    readout_notes,
+)
+from n2a_bids.dataset.group.dwi_volumes import unequal_voxels
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, is_phase, read_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for, unused_fieldmap
@@ -29,9 +35,9 @@ from n2a_bids.io.gradients import read_bvals
 def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     """A series of b0 images without a gradient table of its own, or None where the image is none.
 
-    Converters write no table for a scan without diffusion weighting, of one volume or a few, or, for any
-    number, a ``.bval`` of zeros without directions. A table that applies by inheritance alone and has another number
-    of volumes belongs to other series.
+    Converters write no table for a scan without diffusion weighting, of one volume or a few, or a ``.bval``
+    of zeros without directions, for any number. A table that applies by inheritance alone and has another
+    number of volumes belongs to other series.
 
     Parameters
     ----------
@@ -136,17 +142,19 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
     Returns
     -------
     unit : DenoisingUnit
-        The same where sidecars do not tell of opposite phase encoding, or the series has no b0 itself.
+        Without a b0 where sidecars do not tell of opposite phase encoding, or the series has no b0 itself; a
+        note says why where an image seems meant for this.
     """
-    if unit.kind == "dwi-reverse-pe" or not unit.phase_encoding or not series.gradients.is_b0.any():
+    if unit.kind == "dwi-reverse-pe":
         return unit
     where = _place(series.image)
-    fitting = [
-        one
+    beside = [
+        (one, _reason_against(unit, series, one))
         for one in b0_images
-        if _place(one.image) == where and are_opposite(series, one) and not voxel_difference(series, one)
+        if _place(one.image) == where
         if not is_fieldmap(one.image) or is_meant_for(one.image, series.image)
     ]
+    fitting = [one for one, against in beside if not against]
     # A b0 of the same protocol first, a series of b0s before a reference of other contrast.
     ranked = sorted(
         fitting,
@@ -169,7 +177,37 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
             return replace(unit, reversed_b0=one.image, reason=reason, notes=tuple(notes))
         # The series can do without: no reason to stop.
         notes.append(f"the distortion is not estimated with a b0 image that cannot be used: {problem}")
-    return replace(unit, notes=tuple(notes))
+    unused = [
+        f"the distortion is not estimated with {one.image.path.name}: {against}"
+        for one, against in beside
+        if against and _is_expected(series, one)
+    ]
+    return replace(unit, notes=(*notes, *unused))
+
+
+def _reason_against(unit: DenoisingUnit, series: Series, one: Series) -> str:
+    """Why b0s do not show the distortion of a unit the other way round; empty where they do."""
+    relation = compare_encoding(series, one)
+    if relation in ("unknown", "same axis"):
+        lacking = series if one.phase_encoding else one
+        return missing_direction(lacking, f" of {lacking.image.path.name}")
+    if relation != "opposite":
+        return f"its phase encoding is {'the same' if relation == 'same' else 'along another axis'}"
+    if not unit.phase_encoding:
+        return "PhaseEncodingDirection is missing for one of the runs"
+    if not series.gradients.is_b0.any():
+        return f"{series.image.path.name} has no b0 to compare it with"
+    sizes = unequal_voxels(series, one)
+    return f"{sizes} to compare the two" if sizes else ""
+
+
+def _is_expected(series: Series, one: Series) -> bool:
+    """Whether b0s seem meant to show the distortion: by a sidecar, or a direction that the name tells."""
+    if is_fieldmap(one.image) or are_opposite(series, one):
+        return True
+    direction = one.image.entities.get("dir", "")
+    differs = comparable("dir", direction) != comparable("dir", series.image.entities.get("dir", ""))
+    return bool(direction) and differs and compare_encoding(series, one) in ("unknown", "same axis")
 
 
 def leave_distortion(unit: DenoisingUnit) -> DenoisingUnit:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.group.dwi_repeats import may_repeat
-from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
+from n2a_bids.dataset.group.dwi_reverse_pe import (
+    compare_encoding,
+    compare_labels,
+    missing_direction,
+    spelled_apart,
+)
 from n2a_bids.dataset.group.dwi_volumes import common_part, loses_too_many, reason_not_common
 from n2a_bids.dataset.group.entities import NO_OTHER_SERIES
 from n2a_bids.dataset.names import comparable
-from n2a_bids.dataset.read.acquisition import NOTATION
 from n2a_bids.dataset.read.gradient_tables import Series
 
 
@@ -89,16 +93,11 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
     apart = spelled_apart(series, other)
     if apart:
         return 3, apart
-    missing = f"its {_without_direction(series)}, so that a partner cannot be recognised"
+    missing = f"its {missing_direction(series)}, so that a partner cannot be recognised"
     if series.acquisition.phase_encoding_axis:
-        missing = _without_direction(other, f" of {name}")
+        missing = missing_direction(other, f" of {name}")
     remedy = _remedy_by_option(series, other) if alike else ""
     return 1 if remedy else 0, missing + remedy
-
-
-def _without_direction(series: Series, of: str = "") -> str:
-    unread = series.acquisition.unread
-    return f"PhaseEncodingDirection{of} is {f'{unread}, not {NOTATION}' if unread else 'missing'}"
 
 
 def _remedy_by_option(series: Series, other: Series) -> str:

@@ -171,6 +171,18 @@ def spelled_apart(first: Series, second: Series) -> str:
     return ""
 
 
+def missing_direction(series: Series, of: str = "") -> str:
+    """Half a sentence on a sidecar that does not tell the phase encoding, or not in the notation of BIDS.
+
+    Parameters
+    ----------
+    of : str
+        Whose it is, where that needs to be said.
+    """
+    unread = series.acquisition.unread
+    return f"PhaseEncodingDirection{of} is {f'{unread}, not {NOTATION}' if unread else 'missing'}"
+
+
 def _plain(text: str) -> str:
     return "".join(text.split()).casefold()
 

@@ -171,13 +171,17 @@ def reason_not_common(first: Series, other: Series) -> str:
 
 
 def voxel_difference(first: Series, other: Series) -> str:
+    """Why voxels of another size keep a series from being a repeat; empty where they do not."""
+    unequal = unequal_voxels(first, other)
+    return f"{unequal} for one to repeat the other" if unequal else ""
+
+
+def unequal_voxels(first: Series, other: Series) -> str:
     """Voxel sizes along each axis of the first grid, where they differ too much; else empty."""
     if first.affine is None or other.affine is None:
         return ""
     sizes = other_sizes(first.affine, other.affine, _LARGEST_VOXEL_RATIO)
-    if not sizes:
-        return ""
-    return f"voxels of {sizes} mm ({other.image.path.name}) differ too much for one to repeat the other"
+    return f"voxels of {sizes} mm ({other.image.path.name}) differ too much" if sizes else ""
 
 
 def _protocol_difference(first: Series, other: Series) -> str:

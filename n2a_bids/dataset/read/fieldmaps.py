@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,8 +11,12 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.image_checks import header_problem
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import Excluded, ImageFile
+from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import listed
+
+_DIFFUSION = re.compile(r"_dwi(\.|$)")
+"""In the name of a diffusion series."""
 
 
 def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[ImageFile | Excluded]:
@@ -68,9 +74,24 @@ def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> Ima
     except BIDSDataError as error:
         return unused_fieldmap(path, str(error))
     if not any(is_meant_for(fieldmap, image) for image in series):
-        return None
+        missing = _missing_series(fieldmap)
+        told = f"its IntendedFor names {enumerated(missing, most=1)}, which is not there; correct the path"
+        return unused_fieldmap(path, f"{told} (below the participant, with /)") if missing else None
     problem = header_problem(path)
     return unused_fieldmap(path, problem) if problem else fieldmap
+
+
+def _missing_series(fieldmap: ImageFile) -> list[str]:
+    """Diffusion series that a field map is meant for by their names, and which no file has."""
+    participant = next(folder for folder in fieldmap.path.parents if folder.name.startswith("sub-"))
+    named = [name for name in _texts(fieldmap.metadata.get("IntendedFor")) if _DIFFUSION.search(name)]
+    found = [name.rpartition("::")[2].strip().removeprefix("./").lstrip("/") for name in named]
+    return [
+        name
+        for name, below in zip(named, found, strict=True)
+        # A link that was not fetched is there.
+        if not any(os.path.lexists(folder / below) for folder in (participant, participant.parent))
+    ]
 
 
 def unused_fieldmap(path: Path, problem: str) -> Excluded:

@@ -9,6 +9,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from n2a_bids.dataset.listing import format_collection
 from tests.unit.dataset.group.test_dwi import AP, PA, Dataset
 
 
@@ -113,3 +114,61 @@ def test_a_partner_that_cannot_be_used_is_named(dataset, fault):
     assert left.is_error
     if fault == "no table":
         assert "where all volumes are b0s, a row of zeros in it is enough" in left.reason
+
+
+@pytest.mark.parametrize("where", ["dwi", "fmap"])
+@pytest.mark.parametrize(
+    ("sidecar", "voxel_mm", "why"),
+    [
+        ({}, 1, "PhaseEncodingDirection of sub-01_dir-PA_{}.nii.gz is missing"),
+        ({"PhaseEncodingDirection": "PA"}, 1, 'sub-01_dir-PA_{}.nii.gz is "PA", not i, j or k'),
+        (PA, 2, "voxels of 1 x 1 x 1 and 1 x 1 x 2 mm (sub-01_dir-PA_{}.nii.gz) differ too much"),
+    ],
+)
+def test_b0s_that_do_not_serve_are_told_with_the_reason(dataset, where, sidecar, voxel_mm, why):
+    """What is meant to show the distortion is not passed over; once another serves, nothing is to tell."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    suffix = {"dwi": "dwi", "fmap": "epi"}[where]
+    meant = {"IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
+    folder = dataset.root / "sub-01" / where
+    b0_image(folder / f"sub-01_dir-PA_{suffix}", {**sidecar, **meant}, 3, voxel_mm)
+    (unit,) = dataset.collect().units
+    (note,) = unit.notes
+    assert note.startswith(f"the distortion is not estimated with sub-01_dir-PA_{suffix}.nii.gz: ")
+    assert why.format(suffix) in note
+    assert note in " ".join(format_collection(dataset.collect()).split())
+    back = b0_image(stem.with_name("sub-01_acq-b0_dir-PA_dwi"), PA)
+    (unit,) = dataset.collect().units
+    assert unit.reversed_b0.path == back and not unit.notes
+
+
+def test_b0s_of_the_same_direction_are_passed_over_unless_a_field_map(dataset):
+    """A reference that lies beside its series is meant for nothing else."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    b0_image(stem.with_name("sub-01_dir-AP_sbref"), {})
+    b0_image(stem.with_name("sub-01_acq-b0_dir-AP_dwi"), AP)
+    assert dataset.collect().units[0].notes == ()
+    meant = {**AP, "IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
+    b0_image(dataset.root / "sub-01" / "fmap" / "sub-01_dir-AP_epi", meant)
+    assert "its phase encoding is the same" in dataset.collect().units[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("intended", "told"),
+    [
+        ("dwi/sub-01_run-1_dwi.nii.gz", True),
+        ("dwi/sub-01_dir-AP_dwi.nii", True),
+        ("dwi\\sub-01_dir-AP_dwi.nii.gz", True),
+        ("bids::sub-01/dwi/sub-01_dir-LR_dwi.nii.gz", True),
+        ("func/sub-01_task-rest_bold.nii.gz", False),
+        ("bids::sub-01/dwi/sub-01_acq-b0_dir-AP_dwi.nii.gz", False),
+    ],
+)
+def test_a_field_map_for_a_series_that_is_not_there_is_told(dataset, intended, told):
+    """With the path; those of other images, and of series that are there, are not."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    b0_image(stem.with_name("sub-01_acq-b0_dir-AP_dwi"), AP)
+    b0_image(dataset.root / "sub-01" / "fmap" / "sub-01_dir-PA_epi", {**PA, "IntendedFor": intended})
+    found = [item for item in dataset.collect().excluded if item.path.parent.name == "fmap"]
+    assert [f"names {intended}, which is not there" in item.reason for item in found] == [True] * told
+    assert not any(item.is_error for item in found)
