@@ -16,7 +16,16 @@ from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import echoes_of_one, same_time_notes
 from n2a_bids.dataset.read.acquisition import image_kind
-from n2a_bids.dataset.read.setting_values import TIMES, contrast_agents, in_seconds, setting_value, spelled
+from n2a_bids.dataset.read.setting_values import (
+    BRAND,
+    DESCRIPTIONS,
+    TIMES,
+    UNNAMED_AGENT,
+    contrast_agents,
+    in_seconds,
+    setting_value,
+    spelled,
+)
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
 from n2a_bids.io.images import other_sizes, read_affine
 
@@ -33,6 +42,7 @@ _RECONSTRUCTION = (
     "noise, sharpness or shading may differ between them, and two reconstructions of one acquisition are no "
     "two measurements"
 )
+_DESCRIBED = "are they repetitions of one scan? Leave out what is not with --bids-filter-file"
 _COIL = "their noise and shading may differ"
 _SCANNER = "voxel sizes, distortion and shading may differ by some percent"
 
@@ -41,6 +51,7 @@ _LARGEST_VOXEL_RATIO = 1.5
 """Of edge lengths of anatomical images along one direction of the head. Beside a simulated head at 1 mm with
 3 to 8 % noise lay another, as noisy, coarser in one direction: the mean of both had an error lower than that
 of the finer one by 12 % or more at 1.5, and higher at 2 where noise was low, at 6 twice as high."""
+_FALSE = frozenset(("false",))
 _UNLIKE = "its settings are not those of the others"
 _REMEDY = "they are no repetitions; give it a name of its own (acq-, ce-) to denoise it with its like"
 
@@ -60,17 +71,19 @@ class Setting:
     noted_in: tuple[Group, ...] = _ALL
     missing_differs: bool = False
     """Whether a field that only some images have is a difference."""
+    noted_if_missing: bool = False
+    """Whether it gets a note where an image whose other settings are told lacks it."""
 
 
 SETTINGS = (
     Setting("ContrastBolusIngredient", _CONTRAST, 0, 0, _ANAT, missing_differs=True),
-    Setting("MTState", _CONTRAST, 0, 0, _ANAT),
+    Setting("MTState", _CONTRAST, 0, 0, _ANAT, noted_if_missing=True),
     Setting("MagneticFieldStrength", _SCANNER, 0.05, 0.2, _ALL),
     Setting("RepetitionTime", _CONTRAST, 0.02, 0.5, _REPEATS),
     Setting("EchoTime", _CONTRAST, 0.02, 0.5, ("anat-repeats",), (*_REPEATS, "dwi")),
     Setting("EchoTime", _CONTRAST, math.inf, 0.15, ("repeats-by-echo-time",), ()),
     Setting("EchoTime", _CONTRAST, math.inf, 0.15, _DWI, ()),
-    Setting("InversionTime", _CONTRAST, 0.02, 0.25, _REPEATS),
+    Setting("InversionTime", _CONTRAST, 0.02, 0.25, _REPEATS, noted_if_missing=True),
     Setting("FlipAngle", _CONTRAST, 0.02, 0.35, _REPEATS, _ANAT),
     Setting("PulseSequenceType", _CONTRAST),
     Setting("ScanningSequence", _CONTRAST),
@@ -91,6 +104,7 @@ SETTINGS = (
     Setting("DeviceSerialNumber", _SCANNER),
     Setting("StationName", _SCANNER),
     Setting("SoftwareVersions", _SCANNER),
+    *(Setting(field, _DESCRIBED, noted_in=_REPEATS) for field in DESCRIPTIONS),
 )
 """The one list of what must agree and of what is worth a note.
 
@@ -119,10 +133,11 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
     differing: dict[str, list[str]] = {}
     for setting in SETTINGS:
         values = [setting_value(image.metadata, setting.field) for image in unit.images]
-        if kind in setting.noted_in and _differ(setting, values, setting.note_above):
-            listed = [image.metadata.get(setting.field) for image in unit.images]
-            told = [value for value in listed if value is not None or setting.missing_differs]
-            text = f"{setting.field} ({', '.join(spelled(value) for value in told)})"
+        lacking = kind in _REPEATS and _is_missing_in_some(setting, values, unit.images)
+        if lacking or (kind in setting.noted_in and _differ(setting, values, setting.note_above)):
+            field, listed = _told(setting, unit.images)
+            told = [value for value in listed if value is not None or setting.missing_differs or lacking]
+            text = f"{field} ({', '.join(spelled(value) for value in told)})"
             differing.setdefault(setting.effect, []).append(text)
     notes = [
         f"the sidecars of these images differ in {', '.join(fields)}: {effect}"
@@ -158,8 +173,9 @@ def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str
     for setting in SETTINGS:
         values = [setting_value(image.metadata, setting.field) for image in (first, second)]
         if kind in setting.refused_in and _differ(setting, values, setting.refuse_above):
-            own, its = (spelled(image.metadata.get(setting.field)) for image in (first, second))
-            return f"its {setting.field} is {own}, that of {second.path.name} {its}"
+            field, told = _told(setting, (first, second))
+            own, its = map(spelled, told)
+            return f"its {field} is {own}, that of {second.path.name} {its}"
     return ""
 
 
@@ -245,11 +261,35 @@ def repeats_group(contrast: Contrast) -> Group:
     return "repeats-by-echo-time" if contrast.by_echo_time else "anat-repeats"
 
 
+def _told(setting: Setting, images: Sequence[ImageFile]) -> tuple[str, list[object]]:
+    """The field that tells a setting, and what it says of each image."""
+    field = setting.field
+    told = [image.metadata.get(field) for image in images]
+    if field != "ContrastBolusIngredient":
+        return field, told
+    brands = [image.metadata.get(BRAND) for image in images]
+    either = [brand if name is None else name for name, brand in zip(told, brands, strict=True)]
+    return BRAND if told == [None] * len(told) else field, either
+
+
+def _is_missing_in_some(
+    setting: Setting, values: Sequence[float | frozenset[str] | None], images: Sequence[ImageFile]
+) -> bool:
+    """Whether an image lacks a setting that others tell as more than absent, and tells others itself."""
+    if not setting.noted_if_missing or not any(value not in (None, _FALSE) for value in values):
+        return False
+    return any(
+        value is None and any(image.metadata.get(field) for field in TIMES)
+        for value, image in zip(values, images, strict=True)
+    )
+
+
 def _differ(setting: Setting, values: Sequence[float | frozenset[str] | None], limit: float) -> bool:
     if math.isinf(limit):
         return False
     if setting.missing_differs:
-        return len(set(values)) > 1
+        named = {value for value in values if value and value != UNNAMED_AGENT}
+        return len(named) > 1 or any(values) != all(values)
     numbers = [value for value in values if isinstance(value, float)]
     if setting.field in TIMES:
         numbers = in_seconds(numbers)

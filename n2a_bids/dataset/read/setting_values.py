@@ -14,6 +14,14 @@ _STORAGE = {"mosaic"}
 _NO_AGENT = {"", "none", "no", "n/a", "na"}
 _TESLA = 0.0001
 """Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
+BRAND = "ContrastBolusAgent"
+"""Tells of a contrast agent, too, by a name that is no ingredient."""
+UNNAMED_AGENT = frozenset(("an agent",))
+"""Value of ``ContrastBolusIngredient`` where only its brand is told."""
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
+_SPACE = re.compile(r"[\s_\-;,:()/]+")
+_OF_RUNS = re.compile(r"(run|rep|repeat|rpt|rr|scan|nr|no|nd|norm|re|again)?\d*|[a-z]|\d+(st|nd|rd|th)")
+"""Words that number runs, or tell of a normalisation, which ImageType tells, too."""
 TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
 """In seconds by BIDS; some converters leave milliseconds."""
 _QUANTITIES = (*TIMES, "FlipAngle", "MagneticFieldStrength")
@@ -27,7 +35,10 @@ def setting_value(metadata: Mapping[str, object], field: str) -> float | frozens
     """A number, or words in any order; None for what is missing or of a wrong type."""
     value = metadata.get(field)
     if field == "ContrastBolusIngredient":
-        return contrast_agents(metadata)
+        named = _words(value) - _NO_AGENT
+        return named or (UNNAMED_AGENT if contrast_agents(metadata) else frozenset())
+    if field in DESCRIPTIONS:
+        return _description(value) or None
     if isinstance(value, bool):
         return frozenset((str(value).casefold(),))
     if field in _QUANTITIES and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
@@ -44,7 +55,14 @@ def setting_value(metadata: Mapping[str, object], field: str) -> float | frozens
 
 def contrast_agents(metadata: Mapping[str, object]) -> frozenset[str]:
     """Words for the contrast agents of a scan; none where it had none, or its sidecar tells nothing."""
-    return _words(metadata.get("ContrastBolusIngredient")) - _NO_AGENT
+    return (_words(metadata.get("ContrastBolusIngredient")) | _words(metadata.get(BRAND))) - _NO_AGENT
+
+
+def _description(value: object) -> frozenset[str]:
+    """Words of a description, without those by which scanners and operators number runs of one scan."""
+    text = " ".join(part for part in listed(value) if isinstance(part, str)).casefold()
+    words = (word for word in _SPACE.split(text) if word and not _OF_RUNS.fullmatch(word))
+    return frozenset(words)
 
 
 def _words(value: object) -> frozenset[str]:

@@ -210,7 +210,7 @@ def test_one_image_in_two_formats_is_no_repetition(collected):
     images = [{"suffix": "T1w"}, {"suffix": "T1w", "extension": ".nii"}]
     found = collected({"01": {"anat": images}})
     assert not found.units
-    assert "the same image as" in " ".join(reasons(found).values())
+    assert "its name means the same as that of" in " ".join(reasons(found).values())
 
 
 def test_acq_rec_and_ce_keep_groups_apart_and_all_are_denoised(collected):

@@ -30,6 +30,9 @@ def noted(kind, first, second):
         ({"ContrastBolusIngredient": "GADOLINIUM"}, {}, "refuse", "refuse", "note"),
         ({"ContrastBolusIngredient": "none"}, {"ContrastBolusIngredient": ""}, "", "", ""),
         ({"ContrastBolusIngredient": ["GADOLINIUM"]}, {"ContrastBolusIngredient": "gadolinium"}, "", "", ""),
+        ({"ContrastBolusAgent": "Gadovist"}, {}, "refuse", "refuse", "note"),
+        ({"ContrastBolusAgent": "Gadovist"}, {"ContrastBolusAgent": "GADOVIST 1.0"}, "", "", ""),
+        ({"ContrastBolusAgent": "None"}, {}, "", "", ""),
         ({"MTState": True}, {"MTState": False}, "refuse", "refuse", "note"),
         ({"MTState": False}, {"MTState": "false"}, "", "", ""),
         ({"MTState": True}, {}, "", "", ""),
@@ -90,6 +93,48 @@ def test_what_settings_lead_to(first, second, t1w, echoes, dwi):
         assert (field in reason) == (expected == "refuse")
         if expected != "refuse":
             assert (field in noted(kind, first, second)) == (expected == "note")
+
+
+def test_a_contrast_agent_is_one_by_whichever_field_tells_it():
+    """A brand beside an ingredient is no difference; one of two ingredients is."""
+    brand, both = {"ContrastBolusAgent": "Gadovist"}, {"ContrastBolusIngredient": "GADOLINIUM"}
+    assert reason_not_together(image(1, **brand), image(2, **brand, **both), "anat-repeats") == ""
+    other = {"ContrastBolusIngredient": "IODINE"}
+    assert "IODINE" in reason_not_together(image(1, **both), image(2, **brand, **other), "anat-repeats")
+
+
+@pytest.mark.parametrize("field", ["SeriesDescription", "ProtocolName"])
+@pytest.mark.parametrize(
+    ("first", "second", "is_noted"),
+    [
+        ("T1 MPRAGE PRE", "T1 MPRAGE POST GD +C", True),
+        ("t2_tse_ax", "t2_tse_sag", True),
+        ("T1_MPRAGE_run1", "T1_MPRAGE_run2", False),
+        ("T1 MPRAGE", "t1_mprage RR", False),
+        ("MPRAGE 1", "MPRAGE 2", False),
+        ("MPRAGE", None, False),
+    ],
+)
+def test_other_descriptions_of_runs_ask_whether_they_are_repetitions(field, first, second, is_noted):
+    """Numbers of runs are none; echoes and diffusion series differ in their descriptions."""
+    pair = [{} if text is None else {field: text} for text in (first, second)]
+    told = noted("anat-repeats", *pair)
+    assert (f"{field} ({first}, {second}): are they repetitions" in told) == is_noted
+    assert (field in told) == is_noted
+    assert not noted("anat-echoes", *pair) and not noted("dwi-repeats", *pair)
+
+
+@pytest.mark.parametrize(
+    ("setting", "spelled"), [({"InversionTime": 2.5}, "2.5"), ({"MTState": True}, "true")]
+)
+def test_a_setting_that_one_of_two_told_sidecars_lacks_is_noted(setting, spelled):
+    """An inversion or a transfer pulse in one run only; a run without sidecar, or no pulse, tells nothing."""
+    others, (field,) = {"RepetitionTime": 9, "EchoTime": 0.09}, setting
+    for pair in (({**others, **setting}, others), (others, {**others, **setting})):
+        assert f"differ in {field} (" in noted("anat-repeats", *pair)
+        assert "not given" in noted("anat-repeats", *pair) and spelled in noted("anat-repeats", *pair)
+    assert field not in noted("anat-repeats", {**others, **setting}, {})
+    assert not noted("anat-repeats", {**others, "MTState": False}, others)
 
 
 @pytest.mark.parametrize("silent", [1, 2, 3])
