@@ -19,12 +19,15 @@ from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
+from n2a_bids.io.tables import read_numbers
 
 # Text files round to few digits; beyond a tenth, the length means something else (a scaled b, a wrong file).
 _SILENT_NORM_ERROR = 0.02
 _MAX_NORM_ERROR = 0.1
 _LARGEST_B_WITHOUT_DIRECTION = 100.0
 """In s/mm2: some scanners write 60 or so for their b0. Above, no direction means a trace image."""
+_DIRECTIONS_OF_A_SERIES = 6
+"""At the least: a tensor has as many numbers."""
 _PLAUSIBLE_LARGEST_B = (10.0, 1e5)
 """In s/mm2, of a series with directions: outside, b-values are in other units."""
 
@@ -70,6 +73,7 @@ def inspect_gradients(
     bval, bvec = Path(bval), Path(bvec)
     bvals, notes = read_bvals(bval)
     table, more = _read_bvecs(bvec, bvals.size)
+    _refuse_lost_values(bvals, table, bval)
     _refuse_other_units(bvals, table, bval)
     unit_vectors, still_more = _normalized(table, bvals, bvec, b0_threshold)
     world = unit_vectors @ _fsl_to_world(affine).T
@@ -170,7 +174,7 @@ def read_bvals(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     BIDSDataError
         If the file cannot be read or holds anything but one row of finite numbers of at least 0.
     """
-    table = _read_numbers(path)
+    table = read_numbers(path)
     if 1 not in table.shape:
         raise BIDSDataError(
             f"{path}: expected one row of b-values, found a table of {table.shape}; restore it"
@@ -186,6 +190,23 @@ def read_bvals(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     return bvals, (f"{path.name} is a column where BIDS wants a row",) if is_column else ()
 
 
+def _refuse_lost_values(bvals: NDArray[np.float64], bvecs: NDArray[np.float64], path: Path) -> None:
+    """Refuse zeros beside the directions of a whole series; a few, or one for all, are what b0s come with."""
+    norms = np.linalg.norm(np.nan_to_num(bvecs), axis=1)
+    directed = bvecs[np.abs(norms - 1) <= _MAX_NORM_ERROR]
+    if bvals.any() or not directed.size:
+        return
+    largest = np.argmax(np.abs(directed), axis=1)
+    # A direction and its opposite are one.
+    signs = np.sign(np.take_along_axis(directed, largest[:, None], axis=1))
+    n_directions = len(np.unique(np.round(directed * signs, 2), axis=0))
+    if n_directions >= _DIRECTIONS_OF_A_SERIES:
+        raise BIDSDataError(
+            f"{path}: expected the b-values of {n_directions} directions of unit length, found zeros alone; "
+            "they were lost: restore the file, or convert the series again"
+        )
+
+
 def _refuse_other_units(bvals: NDArray[np.float64], bvecs: NDArray[np.float64], path: Path) -> None:
     directed = np.any(np.nan_to_num(bvecs), axis=1) & (bvals > 0)
     largest, (low, high) = bvals.max(), _PLAUSIBLE_LARGEST_B
@@ -199,7 +220,7 @@ def _refuse_other_units(bvals: NDArray[np.float64], bvecs: NDArray[np.float64], 
 
 
 def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    table = _read_numbers(path)
+    table = read_numbers(path)
     if table.shape == (3, n_volumes):
         return table.T, ()
     if table.shape == (n_volumes, 3):
@@ -210,31 +231,6 @@ def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[
         f"{path}: expected 3 rows of {n_volumes} values (one column for each volume), found "
         f"{table.shape[0]} rows of {table.shape[1]}; restore the table of this series"
     )
-
-
-def _read_numbers(path: Path) -> NDArray[np.float64]:
-    if path.exists() and not path.is_file():
-        # A pipe would be waited for.
-        kind = "folder" if path.is_dir() else "pipe or device"
-        raise BIDSDataError(f"{path}: expected numbers separated by spaces, found a {kind}; restore it")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if "," in text or ";" in text:
-            raise BIDSDataError(
-                f"{path}: expected numbers with decimal points, separated by spaces, found commas; replace "
-                "them"
-            )
-        rows = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise BIDSDataError(
-            f"{path}: expected numbers separated by spaces, found {type(error).__name__}: {error}; correct "
-            "or fetch the file"
-        ) from error
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1:
-        found = f"rows of {sorted(lengths)} values" if rows else "an empty file"
-        raise BIDSDataError(f"{path}: expected rows of equal length, found {found}; restore the table")
-    return np.array(rows)
 
 
 def _named(volumes: NDArray[np.integer], bvals: NDArray[np.float64]) -> str:

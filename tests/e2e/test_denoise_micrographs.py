@@ -206,4 +206,6 @@ def test_bad_inputs_are_named(second, out, words, tmp_path, capsys):
     told = capsys.readouterr().err
     assert words in told
     assert "Traceback" not in told
+    # The remedy that only this command has.
+    assert ("--as-they-lie" in told) == (words == "nothing in common")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]

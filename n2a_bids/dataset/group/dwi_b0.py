@@ -256,11 +256,12 @@ def _lacks_table(image: ImageFile, n_volumes: int) -> bool:
 
 
 def _holds_weighted(image: ImageFile, n_volumes: int | None, b0_threshold: float) -> bool:
-    """Whether the table of a field map tells of diffusion-weighted volumes in it."""
+    """Whether the table of a field map tells of diffusion-weighted volumes, or directions, in it."""
     if image.bval is None:
         return False
     bvals, _ = read_bvals(image.bval)
-    return bvals.size == n_volumes and bool((bvals > b0_threshold).any())
+    has_directions = image.bvec is not None and _is_own(image, image.bvec.name)
+    return bvals.size == n_volumes and (has_directions or bool((bvals > b0_threshold).any()))
 
 
 def _is_own(image: ImageFile, table: str) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.microscopy.drifted import NOT_DRIFTED, UNRELATED
 from n2a_bids.denoising.microscopy.exposures import Exposures, load_exposures
 from n2a_bids.denoising.microscopy.rounding import with_rounding
 from n2a_bids.denoising.outputs import check_new_names
@@ -157,18 +158,28 @@ def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
 
 
 def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | None], report: Report) -> None:
-    found = load_exposures(job.runs, aligned=job.exposures.as_they_lie, report=report)
+    try:
+        found = load_exposures(job.runs, aligned=job.exposures.as_they_lie, report=report)
+    except BIDSDataError as error:
+        raise BIDSDataError(_with_option(str(error))) from error
     if job.mask is not None:
         found = _within(found, job.mask, job.runs[0])
     mask = found.repetitions.mask
     used = tuple(path for index, path in enumerate(job.runs) if index not in found.excluded)
     result = denoise_files(replace(job, runs=used, micrograph=True), report, (found.repetitions, mask))
-    excluded = tuple(f"left out: {found.excluded[index]}" for index in sorted(found.excluded))
+    excluded = tuple(f"left out: {_with_option(found.excluded[index])}" for index in sorted(found.excluded))
     warnings = (*result.record.warnings, *excluded, *found.notes)
     record = replace(result.record, warnings=warnings)
     record, as_float = with_rounding(record, found.like, out_file, as_float=job.exposures.as_float)
     _write(replace(result, record=record), found, out_file, maps, as_float=as_float)
     report(f"wrote {out_file}")
+
+
+def _with_option(text: str) -> str:
+    """A reason against an exposure, with the option by which this command takes it all the same."""
+    for remedy, meant in ((UNRELATED, "that is meant so"), (NOT_DRIFTED, "they have not drifted")):
+        text = text.replace(remedy, f"{remedy}, or give --as-they-lie if {meant}")
+    return text
 
 
 def _within(found: Exposures, mask_file: Path, reference: Path) -> Exposures:

@@ -17,6 +17,10 @@ from n2a_bids.algorithms.noise.copies import find_copies
 from n2a_bids.denoising.microscopy.selection import copy_reason
 from n2a_bids.errors import BIDSDataError
 
+UNRELATED = "leave it out where it shows another field of view"
+"""Remedy against an exposure that shares nothing with the others."""
+NOT_DRIFTED = "cut out a larger field of view"
+"""Remedy for exposures that are too small for their drift to be found."""
 _LEAST_CORRELATION = 0.2
 """Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
 _SMALLEST, _LARGEST = 1e-3, 1e9
@@ -83,8 +87,7 @@ def find_drift(
         + (
             "a mirrored or upside-down picture of it; store both alike"
             if index in mirrored
-            else f"next to nothing in common (correlation {drift.correlation[index]:.2f}); leave it out, or "
-            "give --as-they-lie if that is meant so"
+            else f"next to nothing in common (correlation {drift.correlation[index]:.2f}); {UNRELATED}"
         )
         for index in odd
     }
@@ -96,7 +99,7 @@ def _refuse_too_small(path: Path, shape: tuple[int, ...]) -> None:
         size = " x ".join(map(str, shape))
         raise BIDSDataError(
             f"{path}: expected exposures whose drift can be found, of 24 x 24 pixels or more, found {size}: "
-            "too small; cut out a larger field of view, or give --as-they-lie if they have not drifted"
+            f"too small; {NOT_DRIFTED}"
         )
 
 

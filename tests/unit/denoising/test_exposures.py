@@ -88,6 +88,8 @@ def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
     found = load_exposures(paths)
     assert list(found.excluded) == [place]
     assert words in found.excluded[place]
+    # Options are those of a command, which this is not.
+    assert "--" not in found.excluded[place]
     assert found.repetitions.n_repetitions == 2
     assert found.like.path == paths[1 if place == 0 else 0]
     with pytest.raises(BIDSDataError, match="found"):

@@ -151,6 +151,20 @@ def test_tables_that_mean_something_else_are_named(bvals, message, tmp_path):
     assert str(files[0]) in str(caught.value)
 
 
+def test_lost_b_values_beside_directions_are_named(tmp_path):
+    """Zeros for a whole series of directions are no b0s; one direction for all of them, or few, may be."""
+    weighted = random_table(2, 16).bvecs
+
+    def read(bvecs):
+        rows = "\n".join(" ".join(f"{value:.4f}" for value in row) for row in np.transpose(bvecs))
+        return read_gradients(*_write(tmp_path, " ".join("0" * len(bvecs)), rows), np.eye(4))
+
+    with pytest.raises(BIDSDataError, match="b-values of 16 directions of unit length, found zeros alone"):
+        read(weighted)
+    for bvecs in (np.zeros((9, 3)), np.tile([1.0, 0, 0], (9, 1)), np.vstack([weighted[:7], -weighted[2:7]])):
+        assert read(bvecs).is_b0.all()
+
+
 @pytest.mark.parametrize(
     ("bvals", "lengths", "remedy"),
     [

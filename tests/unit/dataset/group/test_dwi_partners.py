@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from n2a_bids.dataset.listing import format_collection
-from tests.unit.dataset.group.test_dwi import AP, PA, Dataset
+from tests.unit.dataset.group.test_dwi import AP, PA, Dataset, table
+
+NAME = "sub-01_dir-AP_dwi"
 
 
 @pytest.fixture
@@ -172,3 +174,20 @@ def test_a_field_map_for_a_series_that_is_not_there_is_told(dataset, intended, t
     found = [item for item in dataset.collect().excluded if item.path.parent.name == "fmap"]
     assert [f"names {intended}, which is not there" in item.reason for item in found] == [True] * told
     assert not any(item.is_error for item in found)
+
+
+@pytest.mark.parametrize("where", ["dwi", "fmap"])
+def test_lost_b_values_are_no_b0s(dataset, where):
+    """Zeros beside directions: an error of the series, and a field map that is not used."""
+    dataset.add("dir-AP", metadata=AP)
+    bvals, bvecs = table()
+    stem = dataset.add("dir-PA", (np.zeros(bvals.size), bvecs), {**PA, "IntendedFor": f"dwi/{NAME}.nii.gz"})
+    if where == "fmap":
+        (dataset.root / "sub-01" / "fmap").mkdir()
+        for end in (".nii.gz", ".bval", ".bvec", ".json"):
+            Path(f"{stem}{end}").rename(dataset.root / f"sub-01/fmap/sub-01_dir-PA_epi{end}")
+    found = dataset.collect()
+    assert [unit.reversed_b0 for unit in found.units] == [None]
+    (left,) = found.excluded
+    assert "b-values of 20 directions of unit length, found zeros alone" in left.reason
+    assert left.is_error == (where == "dwi")
