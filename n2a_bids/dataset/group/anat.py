@@ -74,7 +74,7 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single:
         taken = {image.path for unit in found for image in unit.images}
         alone = [image for image in family if image.path not in taken]
         for image in alone:
-            reason = _reason_alone(image, family, candidates) + _beside(image, apart)
+            reason = _reason_alone(image, family, candidates) + _beside(image, family, apart)
             if any(_named_alike(unit, image) for unit in found):
                 excluded.append(Excluded(image.path, f"{reason}; {_name_of_echoes(image)}"))
             elif single:
@@ -84,9 +84,10 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single:
     return Collection(tuple(units), tuple(excluded))
 
 
-def _beside(image: ImageFile, apart: Sequence[ImageFile]) -> str:
+def _beside(image: ImageFile, family: Sequence[ImageFile], apart: Sequence[ImageFile]) -> str:
     """The images that its name would have put with one: why they do not fit is told of them."""
-    names = [one.path.name for one in apart if len(group_by((image, one), ignoring={"run", "echo"})) == 1]
+    ignored = {"run"} if len(family) > 1 else {"run", "echo"}
+    names = [one.path.name for one in apart if len(group_by((image, one), ignored)) == 1]
     return f" ({enumerated(names, most=1)} left out, for a reason that is told there)" if names else ""
 
 
