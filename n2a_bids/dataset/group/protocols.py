@@ -23,6 +23,7 @@ from n2a_bids.dataset.read.setting_values import (
     UNNAMED_AGENT,
     contrast_agents,
     in_seconds,
+    lacks_setting,
     setting_value,
     spelled,
 )
@@ -278,10 +279,7 @@ def _is_missing_in_some(
     """Whether an image lacks a setting that others tell as more than absent, and tells others itself."""
     if not setting.noted_if_missing or not any(value not in (None, _FALSE) for value in values):
         return False
-    return any(
-        value is None and any(image.metadata.get(field) for field in TIMES)
-        for value, image in zip(values, images, strict=True)
-    )
+    return any(lacks_setting(image.metadata, setting.field) for image in images)
 
 
 def _differ(setting: Setting, values: Sequence[float | frozenset[str] | None], limit: float) -> bool:

@@ -19,6 +19,7 @@ BRAND = "ContrastBolusAgent"
 UNNAMED_AGENT = frozenset(("an agent",))
 """Value of ``ContrastBolusIngredient`` where only its brand is told."""
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
+_INVERTED = re.compile(r"(?<![A-Z])IR(?![A-Z])")
 _SPACE = re.compile(r"[\s_\-;,:()/]+")
 _OF_RUNS = re.compile(r"(run|rep|repeat|rpt|rr|scan|nr|no|nd|norm|re|again)?\d*|[a-z]|\d+(st|nd|rd|th)")
 """Words that number runs, or tell of a normalisation, which ImageType tells, too."""
@@ -51,6 +52,23 @@ def setting_value(metadata: Mapping[str, object], field: str) -> float | frozens
             number *= _TESLA
         return number if math.isfinite(number) else None
     return (_words(value) - _STORAGE) or None
+
+
+def lacks_setting(metadata: Mapping[str, object], field: str) -> bool:
+    """Whether a sidecar tells of a scan but not of a setting.
+
+    Examples
+    --------
+    >>> lacks_setting({"EchoTime": 0.09}, "InversionTime")
+    True
+    >>> lacks_setting({"EchoTime": 0.09, "ScanningSequence": ["SE", "IR"]}, "InversionTime")
+    False
+    """
+    sequence = ";".join(text for text in listed(metadata.get("ScanningSequence")) if isinstance(text, str))
+    if field == "InversionTime" and _INVERTED.search(sequence):
+        # It has one, of which only the time is not told.
+        return False
+    return setting_value(metadata, field) is None and any(metadata.get(time) for time in TIMES)
 
 
 def contrast_agents(metadata: Mapping[str, object]) -> frozenset[str]:
