@@ -21,7 +21,11 @@ UNNAMED_AGENT = frozenset(("an agent",))
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
 _INVERTED = re.compile(r"(?<![A-Z])IR(?![A-Z])")
 _SPACE = re.compile(r"[\s_\-;,:()/]+")
-_OF_RUNS = re.compile(r"(run|rep|repeat|rpt|rr|scan|nr|no|nd|norm|re|again)?\d*|[a-z]|\d+(st|nd|rd|th)")
+_NUMBERED = re.compile(r"^([a-z]{3,})\d+$")
+"""A word with a number, as MPR1; T1 is none."""
+_OF_RUNS = re.compile(
+    r"(run|rep|repeat|rpt|rr|scan|nr|no|nd|norm|re|again|first|second|third|fourth)?\d*|[a-z]|\d+(st|nd|rd|th)"
+)
 """Words that number runs, or tell of a normalisation, which ImageType tells, too."""
 TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
 """In seconds by BIDS; some converters leave milliseconds."""
@@ -79,8 +83,8 @@ def contrast_agents(metadata: Mapping[str, object]) -> frozenset[str]:
 def _description(value: object) -> frozenset[str]:
     """Words of a description, without those by which scanners and operators number runs of one scan."""
     text = " ".join(part for part in listed(value) if isinstance(part, str)).casefold()
-    words = (word for word in _SPACE.split(text) if word and not _OF_RUNS.fullmatch(word))
-    return frozenset(words)
+    words = (_NUMBERED.sub(r"\1", word) for word in _SPACE.split(text) if word)
+    return frozenset(word for word in words if not _OF_RUNS.fullmatch(word))
 
 
 def _words(value: object) -> frozenset[str]:

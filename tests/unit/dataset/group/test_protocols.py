@@ -112,6 +112,9 @@ def test_a_contrast_agent_is_one_by_whichever_field_tells_it():
         ("T1_MPRAGE_run1", "T1_MPRAGE_run2", False),
         ("T1 MPRAGE", "t1_mprage RR", False),
         ("MPRAGE 1", "MPRAGE 2", False),
+        ("T1w_MPR1", "T1w_MPR2", False),
+        ("t1 first", "t1 second", False),
+        ("T1w_MPR1", "T2w_SPC1", True),
         ("MPRAGE", None, False),
     ],
 )
