@@ -38,6 +38,10 @@ class DistortionConfig:
     fold_penalty: float = 1.0
 
 
+COARSE_FIELD = DistortionConfig((4, 2), (1.0, 0.7), (150, 80), (2, 2))
+"""A field that need only be good enough to find motion, or to tell whether there is one."""
+
+
 def estimate_displacement(
     plus: NDArray,
     minus: NDArray,

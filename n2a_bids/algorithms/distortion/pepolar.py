@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap, agreement
-from n2a_bids.algorithms.distortion.field import DistortionConfig
+from n2a_bids.algorithms.distortion.field import COARSE_FIELD, DistortionConfig
 from n2a_bids.algorithms.distortion.polarity import explains_more
 from n2a_bids.algorithms.registration.rigid import register_rigid
 
@@ -23,9 +23,7 @@ from n2a_bids.algorithms.registration.rigid import register_rigid
 class PairConfig:
     """Settings of the estimation of field and motion in turn."""
 
-    coarse: DistortionConfig = field(
-        default_factory=lambda: DistortionConfig((4, 2), (1.0, 0.7), (150, 80), (2, 2))
-    )
+    coarse: DistortionConfig = COARSE_FIELD
     """Of the fields that need only be good enough to find the motion."""
     fine: DistortionConfig = field(default_factory=DistortionConfig)
     polish: DistortionConfig = field(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair, agreement
-from n2a_bids.algorithms.distortion.field import DistortionConfig
+from n2a_bids.algorithms.distortion.field import COARSE_FIELD, DistortionConfig
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.shading import ANY, DISTORTED, FINE, with_shading_of
 
@@ -18,7 +18,6 @@ _LEAST_MARGIN = 0.02
 """Of the correlation, likewise: noise alone lets a field gain a little."""
 _LEAST_COARSE_GAIN = 0.25
 """Part of the disagreement that a coarse field must remove before the fine one, which takes longer."""
-_COARSE = DistortionConfig((4, 2), (1.0, 0.7), (150, 80), (2, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +97,15 @@ def find_opposite_distortion(
         for scale in (ANY, FINE)
     )
     pair = first, with_shading_of(first, second, mask, voxel_size_mm, DISTORTED)
-    coarse = [_along(axis, pair, mask, voxel_size_mm, _COARSE) for axis in axes]
-    best = max(coarse, key=lambda one: one.correlation_opposite)
-    if not _removes(_LEAST_COARSE_GAIN, best.correlation_opposite, alike):
+    coarse = {axis: _along(axis, pair, mask, voxel_size_mm, COARSE_FIELD)[0] for axis in axes}
+    best = max(coarse, key=coarse.__getitem__)
+    if not _removes(_LEAST_COARSE_GAIN, coarse[best], alike):
         return None
-    found = replace(_along(best.axis, pair, mask, voxel_size_mm, DistortionConfig()), correlation_alike=alike)
+    opposite, apart_mm = _along(best, pair, mask, voxel_size_mm, DistortionConfig())
     # Fine shading could stand for much of a distortion, but not for all that a field explains.
-    is_opposite = explains_more(found.correlation_opposite, alike) and _removes(
-        _LEAST_GAIN, found.correlation_opposite, finely_alike
-    )
-    return found if is_opposite else None
+    if not (explains_more(opposite, alike) and _removes(_LEAST_GAIN, opposite, finely_alike)):
+        return None
+    return OppositeDistortion(best, alike, opposite, apart_mm)
 
 
 def _along(
@@ -116,11 +114,11 @@ def _along(
     mask: Mask,
     voxel_size_mm: tuple[float, float, float],
     config: DistortionConfig,
-) -> OppositeDistortion:
-    """What a field along one axis makes of two images."""
+) -> tuple[float, float]:
+    """Correlation of two images without a field along one axis, and how far it has them apart, mm."""
     pair, still = BlipPair(*images, mask, voxel_size_mm, (axis, axis)), np.eye(4)
     field = pair.estimate(pair.images(still), config)
     corrected, other = pair.images(still, field)
     opposite = agreement(corrected, with_shading_of(corrected, other, mask, voxel_size_mm, ANY), mask)
     apart_mm = 2 * float(np.percentile(np.abs(field[mask]), 95)) * voxel_size_mm[axis]
-    return OppositeDistortion(axis, agreement(*images, mask), opposite, apart_mm)
+    return opposite, apart_mm

@@ -71,11 +71,11 @@ def bring_to_grid(
     """
     to_voxels = Affine(transform).between_voxels(grid.affine, affine)
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
-    common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
+    both = inside if grid.measured is None else inside & grid.measured
+    common = grid.mask & both
     if match_shading:
         # What resampling continues beyond the view is no measurement, and tells no shading.
-        shown = aligned * (inside if grid.measured is None else inside & grid.measured)
-        shading = relative_shading(grid.image, shown, common, grid.voxel_size_mm, FINE)
+        shading = relative_shading(grid.image, aligned * both, common, grid.voxel_size_mm, FINE)
         aligned = aligned if shading is None else aligned * shading.factor
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)

@@ -123,18 +123,25 @@ def _start_or_series(first: Mapping[str, object], second: Mapping[str, object]) 
     """The field by which two scans are one, which starts and dates do not contradict; empty without one."""
     if any(_known_to_differ(first, second, key) for key in _DATES):
         return ""
+    field = _start_or_uid(first, second)
+    if field is None or field:
+        return field or ""
+    number = first.get("SeriesNumber")
+    is_one = None not in (_seconds(first), _seconds(second), number)
+    return "AcquisitionTime and SeriesNumber" if is_one and number == second.get("SeriesNumber") else ""
+
+
+def _start_or_uid(first: Mapping[str, object], second: Mapping[str, object]) -> str | None:
+    """The field by which two scans are one by itself; empty without one, None where their starts differ."""
     own, its = _seconds(first), _seconds(second)
     if own is not None and its is not None:
         if not _equal(own, its):
-            return ""
+            return None
         if _is_precise(own):
             return "AcquisitionTime"
     uid = first.get("SeriesInstanceUID")
-    if isinstance(uid, str) and uid.strip() and uid == second.get("SeriesInstanceUID"):
-        return "SeriesInstanceUID"
-    number = first.get("SeriesNumber")
-    is_one = own is not None and its is not None and number is not None
-    return "AcquisitionTime and SeriesNumber" if is_one and number == second.get("SeriesNumber") else ""
+    is_one = isinstance(uid, str) and uid.strip() and uid == second.get("SeriesInstanceUID")
+    return "SeriesInstanceUID" if is_one else ""
 
 
 def count_processing(metadata: Mapping[str, object]) -> int:
@@ -166,16 +173,10 @@ def _evidence(first: Mapping[str, object], second: Mapping[str, object]) -> str:
         return ""
     if any(_known_to_differ(first, second, key) for key in (*_SETTINGS, "AcquisitionNumber", *_DATES)):
         return ""
-    own, its = _seconds(first), _seconds(second)
-    if own is not None and its is not None:
-        if not _equal(own, its):
-            return ""
-        if _is_precise(own):
-            return f"AcquisitionTime {_spell(own)} of both"
-    uid = first.get("SeriesInstanceUID")
-    if isinstance(uid, str) and uid.strip() and uid == second.get("SeriesInstanceUID"):
-        return "SeriesInstanceUID of both"
-    return ""
+    field = _start_or_uid(first, second)
+    if field == "AcquisitionTime":
+        return f"AcquisitionTime {_spell(_seconds(first))} of both"
+    return f"{field} of both" if field else ""
 
 
 def _known_to_differ(first: Mapping[str, object], second: Mapping[str, object], key: str) -> bool:

@@ -125,7 +125,8 @@ class AlignSeries(ResumableInterface):
         qc = AlignmentQC.of_reference()
         if first is not None:
             qc, factor = self._compare(index, reference, series, own, first)
-            data *= factor[..., None]
+            if factor is not None:
+                data *= factor[..., None]
             fill_unseen(data, own, first, mask)
         return AlignedSeries(
             mean_b0(data, gradients),
@@ -144,8 +145,8 @@ class AlignSeries(ResumableInterface):
         series: AcquiredSeries,
         own: ResampledSeries,
         first: AlignedSeries,
-    ) -> tuple[AlignmentQC, NDArray[np.float32]]:
-        """How a series lies, and the factor that gives it the shading of the first."""
+    ) -> tuple[AlignmentQC, NDArray[np.float32] | None]:
+        """How a series lies, and the factor that gives it the shading of the first, where theirs differs."""
         whole = own.seen & reference.mask & ~own.lost_of_b0 & ~first.lost_of_b0
         # What lost its signal is neither shape nor shading.
         b0, target = (np.where(own.lost_of_b0 | first.lost_of_b0, 0, one.b0) for one in (own, first))
@@ -156,7 +157,7 @@ class AlignSeries(ResumableInterface):
         if alike is None:
             found = self._judge(index, reference, series, (b0, target), views)
             reason = "; ".join(filter(None, (found.reason, opposite)))
-            return replace(found, reason=reason), np.ones_like(b0)
+            return replace(found, reason=reason), None
         return alike, relative_shading(target, b0, whole, reference.voxel_size_mm, FINE).factor
 
     def _judge(
