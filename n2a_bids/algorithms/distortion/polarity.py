@@ -39,8 +39,8 @@ class OppositeDistortion:
         return (
             f"it is distorted otherwise than {name}, as by the opposite phase encoding: their b0s lie up to "
             f"{self.apart_mm:.1f} mm apart (correlation {self.correlation_alike:.2f}, "
-            f"{self.correlation_opposite:.2f} once a field moves them together); are PhaseEncodingDirection "
-            "and TotalReadoutTime right in the sidecars of both?"
+            f"{self.correlation_opposite:.2f} once a field moves them together); check "
+            "PhaseEncodingDirection and TotalReadoutTime in the sidecars of both"
         )
 
 
