@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rows as benchmark_rows
+import tables
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
-tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tables)
 BENCHMARKS = sorted((ROOT / "docs" / "benchmarks").glob("*.md"))
 # Tables of definitions, which hold numbers of the simulation and of the measures themselves.
 DEFINITIONS = ("| | |", "| column |", "| | as the paper |")
@@ -27,7 +25,7 @@ def test_tables_are_what_their_rows_say(page):
 @pytest.mark.parametrize("page", BENCHMARKS, ids=lambda page: page.name)
 def test_tables_without_rows_say_so(page):
     """A table that nothing holds tells its reader, in the paragraph before it."""
-    text = tables.TABLE.sub("", page.read_text(encoding="utf-8"))
+    text = tables.BLOCK.sub("", page.read_text(encoding="utf-8"))
     blocks = re.split(r"\n\n+", text)
     silent = [
         block.partition("\n")[0]
@@ -87,12 +85,12 @@ def test_words_of_one_method_are_shown_as_they_are(draws):
 
 
 def test_expressions_are_arithmetic_alone(draws):
-    rows = tables.read_rows(draws / "rows.tsv")
-    assert np.allclose(tables.evaluate("min(error, 2) * 2 - 1", rows[:3]), [3, 3, 3])
+    rows = benchmark_rows.read_rows(draws / "rows.tsv")
+    assert np.allclose(benchmark_rows.evaluate("min(error, 2) * 2 - 1", rows[:3]), [3, 3, 3])
     with pytest.raises(SystemExit, match="expected numbers"):
-        tables.evaluate("open('x')", rows)
+        benchmark_rows.evaluate("open('x')", rows)
     with pytest.raises(LookupError):
-        tables.evaluate("other.error", rows, ("method",))
+        benchmark_rows.evaluate("other.error", rows, ("method",))
 
 
 def test_a_table_whose_rows_changed_is_found(draws):
@@ -103,3 +101,22 @@ def test_a_table_whose_rows_changed_is_found(draws):
     assert "| 6 |\n| 3 |" in filled and filled.endswith("-->\n\nAfter.\n") and "| 7 |" not in filled
     page.write_text(filled)
     assert tables.fill(page) == filled
+
+
+def test_sentences_count_cells_and_tell_the_range(draws):
+    spec = {
+        "rows": ["rows.tsv"],
+        "where": {"level": ["0.2"]},
+        "across": ["method"],
+        "cells": ["seed"],
+        "text": "{least(mean.error - our_own.error):.0f} to {most(mean.error + our_own.error):.0f}, "
+        "more than 10 in {number(mean.error > 10)} of {draws}.",
+    }
+    assert tables.make_text(spec, draws) == "9 to 15, more than 10 in 2 of 3.\n"
+
+
+def test_a_sentence_about_what_one_cell_lacks_is_refused(draws):
+    """A mean over fewer cells than it says would mislead."""
+    spec = {"rows": ["rows.tsv"], "across": ["method"], "cells": ["level"], "text": "{mean.error:.1f}"}
+    with pytest.raises(LookupError, match="every cell"):
+        tables.make_text(spec, draws)
