@@ -1,6 +1,6 @@
 # make demo   environment, installation, and the app on a small simulated dataset
 # make test   the fast tests, with coverage from Python 3.12 on
-# make docs   the documentation site into build/site; links, anchors, sentences and tables checked
+# make docs   the documentation site into build/site; links, anchors, sentences, tables and figures checked
 # make lint   ruff and codespell
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -29,7 +29,7 @@ test: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
-	$(VENV)/bin/python -m pytest --quiet --noconftest tests/unit/test_readme.py tests/unit/test_tables.py
+	$(VENV)/bin/python -m pytest --quiet --noconftest tests/unit/test_readme.py tests/unit/test_tables.py tests/unit/test_figures.py
 
 lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .
