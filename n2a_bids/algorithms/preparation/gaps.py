@@ -173,7 +173,7 @@ def zone_value(image: Volume, gaps: Gaps) -> float:
     ----------
     image : (X, Y, Z) float array
     gaps : Gaps
-        Of it.
+        Gaps of this image.
     """
     values = image[gaps.zone]
     values = values[np.isfinite(values)]
@@ -191,7 +191,7 @@ def without_gaps(image: Volume, gaps: Gaps) -> Volume:
     image : (X, Y, Z) float array
         Not modified.
     gaps : Gaps
-        Of it.
+        Gaps of this image.
 
     Returns
     -------

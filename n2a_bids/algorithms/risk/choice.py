@@ -1,8 +1,10 @@
-"""Chooses by risk: the plain mean, unless a candidate beats it beyond doubt; words the choice."""
+"""Chooses by risk: what is there anyway, unless a candidate beats it beyond doubt; words the choice."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +16,40 @@ from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
 from n2a_bids.record.denoising import CandidateRisk, Choice
 
 _CERTAINTY = 2.0
-"""Standard errors by which a candidate must beat the mean."""
+"""Standard errors by which a candidate must beat what is there anyway."""
 
-_ERROR_UNCERTAINTY = 0.1
+MOST_GAIN_OF_MEAN = 1.1
 """Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take
-away this much more than there was may be a perfect one."""
+away a tenth more than there was may be a perfect one."""
+
+Decision = Literal["won", "lost", "impossible"]
+
+
+def decide(risk: float, standard_error: float, most_gain: float = math.inf, doubt: float = 0.0) -> Decision:
+    """Whether a result is better than what is there anyway, beyond doubt, and can be true.
+
+    Where it is not, the mean (or the image as measured) is delivered: the one rule of all kinds of images.
+
+    Parameters
+    ----------
+    risk : float
+        Mean squared error of the result minus that of what is there anyway.
+    standard_error : float
+        Of the risk; infinite where it is not known.
+    most_gain : float
+        Largest gain that can be true: the error that was there, and what is not known of it.
+    doubt : float
+        Of the risk, where it hangs on a noise level that is estimated.
+
+    Examples
+    --------
+    >>> decide(-0.5, 0.1), decide(-0.5, 0.3), decide(-0.5, 0.1, doubt=0.4), decide(-1.5, 0.1, most_gain=1.1)
+    ('won', 'lost', 'lost', 'impossible')
+    """
+    surely = risk + _CERTAINTY * standard_error
+    if surely < -most_gain:
+        return "impossible"
+    return "won" if surely + doubt < 0 else "lost"
 
 
 def judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
@@ -35,9 +66,8 @@ def judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
     -------
     mean_won, impossible : bool
     """
-    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
-    impossible = surely < -(1 + _ERROR_UNCERTAINTY) * mean_error
-    return impossible or surely >= 0, impossible
+    found = decide(stack.combined_risk, stack.combined_standard_error, MOST_GAIN_OF_MEAN * mean_error)
+    return found != "won", found == "impossible"
 
 
 def describe_choice(

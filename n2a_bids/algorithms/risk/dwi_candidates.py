@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Pair, Series
 from n2a_bids.algorithms.quality.gain import decibels
+from n2a_bids.algorithms.risk.choice import MOST_GAIN_OF_MEAN, Decision, decide
 from n2a_bids.algorithms.risk.stacking import average_blocks
 from n2a_bids.record.denoising import CandidateRisk
-
-_CERTAINTY = 2.0
-"""Standard errors by which a candidate must beat the plain mean."""
-
-_ERROR_UNCERTAINTY = 0.1
-"""Of the mean's error, which is known as well as its noise variance is: see `auto`."""
 
 _LEAST_ERROR = 1e-3
 """Of the mean's, that is told: noise can make an estimate negative."""
@@ -114,7 +109,7 @@ def error_difference(
 def is_lower_beyond_doubt(difference: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
     """Whether a difference of errors, of `error_difference`, is below zero beyond its uncertainty."""
     values = difference[mask]
-    return bool(values.mean() + _CERTAINTY * _standard_error(values, _cube_labels(mask)) < 0)
+    return decide(float(values.mean()), _standard_error(values, _cube_labels(mask))) == "won"
 
 
 def choose(rows: Sequence[CandidateRisk]) -> str:
@@ -133,9 +128,7 @@ def choose(rows: Sequence[CandidateRisk]) -> str:
         return "mean"
     least = min(row.risk for row in rows)
     best = [row for row in rows if row.risk <= (1 - _EQUAL_GAIN) * least][-1]
-    # Without a standard error nothing is beyond doubt.
-    doubt = math.inf if best.standard_error is None else _CERTAINTY * best.standard_error
-    return best.name if best.risk + doubt < 0 else "mean"
+    return best.name if _decide_on(best) == "won" else "mean"
 
 
 def is_impossible(rows: Sequence[CandidateRisk]) -> bool:
@@ -148,11 +141,13 @@ def is_impossible(rows: Sequence[CandidateRisk]) -> bool:
     >>> is_impossible([CandidateRisk("other", -1.3, 0.02)])
     True
     """
-    return any(
-        row.standard_error is not None
-        and row.risk + _CERTAINTY * row.standard_error < -(1 + _ERROR_UNCERTAINTY)
-        for row in rows
-    )
+    return any(_decide_on(row) == "impossible" for row in rows)
+
+
+def _decide_on(row: CandidateRisk) -> Decision:
+    # Without a standard error nothing is beyond doubt.
+    doubt = math.inf if row.standard_error is None else row.standard_error
+    return decide(row.risk, doubt, MOST_GAIN_OF_MEAN)
 
 
 def _cube_labels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

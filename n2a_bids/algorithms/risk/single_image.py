@@ -21,12 +21,11 @@ from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.choice import decide
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import Stack, stack_candidates
 from n2a_bids.algorithms.risk.uncertainty import Clues, expected_error
 
-_CERTAINTY = 2.0
-"""Standard errors by which a candidate must beat the image as it is."""
 _STRENGTH = 0.4
 """Of recorruption: small keeps the input close to the image that is denoised in the end."""
 
@@ -116,10 +115,14 @@ def reason_against(stack: Stack, noise_power: float, bias_power: float, uncertai
         Half a sentence.
     """
     doubt = 2 * uncertainty * noise_power
-    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
-    if surely < -(noise_power + bias_power + doubt):
-        return "the estimated error came out below zero, so the noise is weaker than it was taken to be"
-    return "" if surely + doubt < 0 else "no candidate was better by more than its noise level is uncertain"
+    most_gain = noise_power + bias_power + doubt
+    found = decide(stack.combined_risk, stack.combined_standard_error, most_gain, doubt)
+    return {
+        "won": "",
+        "lost": "no candidate was better by more than its noise level is uncertain",
+        "impossible": "the estimated error came out below zero, "
+        "so the noise is weaker than it was taken to be",
+    }[found]
 
 
 def survives_renewed_noise(

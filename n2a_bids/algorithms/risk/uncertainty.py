@@ -178,7 +178,7 @@ def risk_beside_expectation(
     risk : float
         Squared error of the result less that of the mean, as measured on held-out blocks.
     standard_error : float
-        Of it.
+        Standard error of the risk.
     mean_error : float
         Squared error of the mean on these blocks.
     expected_squared_error : float

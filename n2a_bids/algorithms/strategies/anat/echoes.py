@@ -10,7 +10,6 @@ recorruptions with simulated noise of the estimated level (Pang et al., CVPR 202
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
 from n2a_bids.algorithms.preparation.echoes import Echoes, prepare_echoes
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.risk.choice import Decision, decide
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks, stack_candidates
 from n2a_bids.record.denoising import Choice, RepetitionRecord, StrategyRecord
@@ -33,9 +33,6 @@ from n2a_bids.record.denoising import Choice, RepetitionRecord, StrategyRecord
 _MEASURED = "echoes as measured"
 _STAGES = (_MEASURED, "joint network", "joint non-local Bayes 1x", "joint non-local Bayes 2x")
 """What is compared; each stage is the guide of the next."""
-
-_CERTAINTY = 2.0
-"""Standard errors by which the blend must beat the echoes as measured."""
 
 _POWER_UNCERTAINTY = 0.1
 """Of the noise power, known to 5 % of the SD. Twice as much enters the risk of a smooth result against the
@@ -201,16 +198,14 @@ def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float, fl
     return stack, noise_power, float(np.mean(bias_powers))
 
 
-def _judge(stack: Stack, noise_power: float, bias_power: float) -> Literal["won", "lost", "impossible"]:
+def _judge(stack: Stack, noise_power: float, bias_power: float) -> Decision:
     """Whether the blend beats the echoes as measured beyond doubt, and can be true."""
-    uncertainty = 2 * _POWER_UNCERTAINTY * noise_power
-    error = _CERTAINTY * stack.combined_standard_error
-    if stack.combined_risk + error < -(noise_power + bias_power + uncertainty):
-        return "impossible"
-    return "won" if stack.combined_risk + error + uncertainty < 0 else "lost"
+    doubt = 2 * _POWER_UNCERTAINTY * noise_power
+    most_gain = noise_power + bias_power + doubt
+    return decide(stack.combined_risk, stack.combined_standard_error, most_gain, doubt)
 
 
-def _describe_choice(weights: NDArray[np.float64], outcome: str) -> Choice:
+def _describe_choice(weights: NDArray[np.float64], outcome: Decision) -> Choice:
     """The choice as a record: a name, one sentence, and the weights of a blend."""
     if outcome == "won":
         return describe_blend(_STAGES, weights)

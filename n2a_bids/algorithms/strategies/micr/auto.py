@@ -18,7 +18,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate
-from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
+from n2a_bids.algorithms.risk.choice import decide, describe_choice, judge, list_candidates
 from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, average_blocks
@@ -43,8 +43,6 @@ from n2a_bids.record.denoising import Choice, Epoch
 
 _NOISE_FACTORS = (0.8, 1.0, 1.25)
 """Factors on the noise level that are tried with the pretrained network."""
-_CERTAINTY = 2.0
-"""Standard errors by which denoising each exposure must beat denoising their mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +243,4 @@ def _each_is_better(
     of_mean = block_risks + fields.noise_sd**2 / n_exposures
     of_mean = of_mean * (1 + STRENGTH**2) ** -ERROR_EXPONENT
     difference, doubt = average_blocks(np.array(errors) - of_mean, np.array(sizes) / np.sum(sizes))
-    return bool(difference + _CERTAINTY * doubt < 0)
+    return decide(float(difference), float(doubt)) == "won"
