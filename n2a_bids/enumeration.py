@@ -1,4 +1,4 @@
-"""Names the first of many things in a message, and says how many more there are."""
+"""Lists things in a sentence: all of them, or the first and how many more there are."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def enumerated(items: Sequence[object], most: int) -> str:
     """
     named = ", ".join(str(item) for item in items[:most])
     return f"{named} and {len(items) - most} more" if len(items) > most else named
+
+
+def listing(words: Sequence[str], separator: str = ", ") -> str:
+    """Words as a list in a sentence.
+
+    Examples
+    --------
+    >>> listing(["a", "b", "c"])
+    'a, b and c'
+    """
+    return f"{separator.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -18,6 +18,7 @@ from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import AlignConfig
+from n2a_bids.enumeration import listing
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.strategy_table import StrategyFacts
@@ -97,7 +98,7 @@ def shared_noise_warnings(runs: Sequence[Path], repetitions: Repetitions) -> lis
         for one, other in combinations(range(len(data)), 2)
     }
     for copy in find_dependent(shared, range(len(data))):
-        sources = " and ".join(str(runs[source]) for source in copy.sources)
+        sources = listing([str(runs[source]) for source in copy.sources])
         raise BIDSDataError(
             f"{runs[copy.index]}: expected noise of its own, found that of {sources} (correlation "
             f"{copy.correlation:.2f}, of two acquisitions 0); give each acquisition once, or "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 
 def number(value: float | None) -> str:
     """Three significant digits, no exponent where it can be avoided.
@@ -35,14 +33,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def listing(words: Sequence[str], separator: str = ", ") -> str:
-    """Words as a list in a sentence.
-
-    Examples
-    --------
-    >>> listing(["a", "b", "c"])
-    'a, b and c'
-    """
-    return f"{separator.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -11,6 +11,7 @@ import numpy as np
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
+from n2a_bids.enumeration import listing
 from n2a_bids.io.images import load
 
 _IN_PLACE_VOXELS = 1.0
@@ -75,7 +76,7 @@ def copy_reasons(
     }
     rest = [index for index in order if index not in reasons]
     for one in find_dependent(shared, rest):
-        sources = " and ".join(names[source].name for source in one.sources)
+        sources = listing([names[source].name for source in one.sources])
         reasons[one.index] = (
             f"it holds the same noise as {sources} (correlation {one.correlation:.2f}, for two acquisitions "
             "0), so that it is no measurement of its own"

@@ -17,8 +17,8 @@ from statistics import median
 from types import MappingProxyType
 
 from n2a_bids import __version__
+from n2a_bids.enumeration import listing
 from n2a_bids.record.denoising import DenoisingRecord
-from n2a_bids.reports.format import listing
 from n2a_bids.reports.methods.phrases import chosen_words, strategy_words
 from n2a_bids.reports.pages.summary import is_single, mean_name, thing
 from n2a_bids.reports.pages.templates import environment

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from n2a_bids import __version__
 from n2a_bids.config import OutputConfig
+from n2a_bids.enumeration import listing
 from n2a_bids.io.files import write_whole
-from n2a_bids.reports.format import listing
 from n2a_bids.reports.methods.bibliography import cited
 from n2a_bids.reports.methods.citation import as_html, citation_keys
 from n2a_bids.reports.methods.text import methods_markdown

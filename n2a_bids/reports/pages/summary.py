@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from n2a_bids.contrasts import find_contrast
+from n2a_bids.enumeration import listing
 from n2a_bids.record.denoising import Choice, DenoisingRecord
-from n2a_bids.reports.format import duration, listing, number
+from n2a_bids.reports.format import duration, number
 from n2a_bids.reports.methods.phrases import chosen_words
 from n2a_bids.reports.records.units import UnitRecord
 from n2a_bids.viz.charts import MEANS, candidate_name
