@@ -1,4 +1,4 @@
-"""Loads the Jinja templates of the report pages and their CSS: colours of warnings, fonts, layout."""
+"""Loads the Jinja templates of the report pages and their CSS."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -25,15 +25,12 @@ class FigureSpecification:
     title: str
     """May use ``{label}``, the entities of the repetition; so may the captions."""
     caption: str
-    caption_pretrained: str = ""
-    caption_echoes: str = ""
-    caption_single: str = ""
-    caption_dwi: str = ""
-    caption_micr: str = ""
+    caption_of: Mapping[str, str] = field(default_factory=dict)
+    """Captions of special units, by the names of `_variants`."""
 
     def caption_for(self, variants: Sequence[str]) -> str:
         """The first caption there is of these variants, or the general one."""
-        return next(filter(None, (getattr(self, f"caption_{one}") for one in variants)), self.caption)
+        return next((self.caption_of[one] for one in variants if one in self.caption_of), self.caption)
 
 
 @dataclass(frozen=True, slots=True)
