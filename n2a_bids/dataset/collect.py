@@ -248,7 +248,7 @@ def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
 
 def _with_companion(unit: DenoisingUnit, strategy: str) -> DenoisingUnit:
     """The unit, with another series beside, or the reason why not, only where the strategy would learn."""
-    if unit.kind != "dwi-in-place" or find_strategy(strategy, unit.datatype).learns_from_another:
+    if not unit.lies_in_place or find_strategy(strategy, unit.datatype).learns_from_another:
         return unit
     return replace(unit, companion=None, companion_notes=())
 

@@ -117,9 +117,29 @@ class DenoisingUnit:
         return not self.ignores_phase and all(image.parts is not None for image in self.images)
 
     @property
+    def has_echoes(self) -> bool:
+        """Whether its images differ in contrast, so that they have no plain mean."""
+        return self.kind == "anat-echoes"
+
+    @property
+    def has_opposite_series(self) -> bool:
+        """Whether it holds DWI series of opposite phase encoding, which are denoised together."""
+        return self.kind == "dwi-reverse-pe"
+
+    @property
+    def lies_in_place(self) -> bool:
+        """Whether its DWI series is denoised where it was acquired, and nothing is moved."""
+        return self.kind == "dwi-in-place"
+
+    @property
+    def is_movie(self) -> bool:
+        """Whether its exposures are frames of one file."""
+        return self.kind == "micr-frames"
+
+    @property
     def has_regional_noise(self) -> bool:
         """Whether the noise of a brain is known place by place: that of echoes is one level for the image."""
-        return self.datatype != "micr" and self.kind != "anat-echoes"
+        return self.datatype != "micr" and not self.has_echoes
 
     def names_of(self, image: ImageFile) -> dict[str, str]:
         """Entities of files that are made of one image: what is made of two parts is none of them."""
@@ -131,12 +151,12 @@ class DenoisingUnit:
     @property
     def distortion_is_estimated(self) -> bool:
         """Whether there is an image of opposite phase encoding, denoised itself or not."""
-        return self.kind == "dwi-reverse-pe" or self.reversed_b0 is not None
+        return self.has_opposite_series or self.reversed_b0 is not None
 
     @property
     def is_opposite_pair(self) -> bool:
         """Whether it is two DWI series of opposite phase encoding, and no third."""
-        return self.kind == "dwi-reverse-pe" and len(self.images) == 2
+        return self.has_opposite_series and len(self.images) == 2
 
     @property
     def polarity_leaders(self) -> list[int]:

@@ -75,10 +75,9 @@ def add_complex_output(
     phase : (Node or Workflow, str)
         What gives the phase on the grid of the result, and the name of that output.
     """
-    datatype = "dwi" if unit.suffix == "dwi" else "anat"
     restore = Node(RestorePhase(), name="restore_phase", mem_gb=2.0)
     rows = {
-        name: Output(name, unit.suffix, "denoised", datatype=datatype, part=part)
+        name: Output(name, unit.suffix, "denoised", datatype=unit.datatype, part=part)
         for name, part in (("magnitude", "mag"), ("phase", "phase"))
     }
     write = Node(

@@ -40,26 +40,32 @@ def is_single(unit: DenoisingUnit, config: Config) -> bool:
 
 def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
     """Whether each repetition is an output: echoes differ in contrast, but a plain mean is one image."""
-    return unit.kind == "anat-echoes" and config.denoise.strategy != "mean"
+    return unit.has_echoes and config.denoise.strategy != "mean"
 
 
 def tells_error(unit: DenoisingUnit, config: Config) -> bool:
     """Written where the strategy knows the error to expect in every voxel."""
     strategy = config.denoise.strategy
     # Nothing tells the noise of the mean of one image, nor how it differs between echoes.
-    if unit.kind == "anat-echoes" or (unit.kind == "anat-single" and strategy == "mean"):
+    if unit.has_echoes or (unit.kind == "anat-single" and strategy == "mean"):
         return False
     return find_strategy(strategy, unit.datatype).tells_error
 
 
 def is_made_of_several(unit: DenoisingUnit, config: Config) -> bool:
     """Written where the mean is not an image of the dataset: a series that lies where it lay is its own."""
-    return unit.kind != "dwi-in-place"
+    return not unit.lies_in_place
 
 
 def writes_own_grids(unit: DenoisingUnit, config: Config) -> bool:
     """Written where it was asked for: one series alone is there anyway."""
     return config.outputs.dwi_own_grid and len(unit.images) > 1
+
+
+def needs_own_grids(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether each series is brought to its own grid: as an output, or for a raw-like dataset of a pair."""
+    pair_is_emitted = config.outputs.raw_like_dir is not None and unit.has_opposite_series
+    return writes_own_grids(unit, config) or (pair_is_emitted and len(unit.images) > 1)
 
 
 def measures_regions(unit: DenoisingUnit, config: Config) -> bool:
@@ -229,7 +235,7 @@ def _is_of_this_group(row: Output, unit: DenoisingUnit) -> bool:
     """Whether files of a row are of this group for sure: a run may have been denoised alone, by its name."""
     if not row.of_each_repetition:
         return True
-    return len(unit.images) > 1 and (row in OWN_GRID_OUTPUTS or unit.kind == "anat-echoes")
+    return len(unit.images) > 1 and (row in OWN_GRID_OUTPUTS or unit.has_echoes)
 
 
 def _table(unit: DenoisingUnit) -> tuple[Output, ...]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.units import DenoisingUnit, Kind
 from n2a_bids.sentences import compared, mask_words, sentence, titles
 
-_COMPARED = {
+_COMPARED: dict[Kind, str] = {
     "anat-repeats": "anat",
     "anat-echoes": "echoes",
     "anat-single": "single image",
     "micr-repeats": "micr",
     "micr-frames": "micr",
+    "dwi-reverse-pe": "dwi",
+    "dwi-repeats": "dwi",
     "dwi-single": "single series",
     "dwi-in-place": "single series",
     "dwi-split": "single series",
 }
-"""Kind of comparison for each kind of unit; all others are averaged series."""
+"""Words of the comparison (`n2a_bids.sentences.compared`) for each kind of unit."""
 
 
 def opening(unit: DenoisingUnit) -> str:
@@ -38,7 +40,7 @@ def masking(method: str) -> str:
 def series_preparation(unit: DenoisingUnit) -> str:
     """What is done to diffusion series before they are denoised."""
     words = [sentence("distortion")] if unit.distortion_is_estimated else []
-    words.append(sentence("in_place" if unit.kind == "dwi-in-place" else "volumes_aligned"))
+    words.append(sentence("in_place" if unit.lies_in_place else "volumes_aligned"))
     return joined_sentences(words)
 
 
@@ -47,7 +49,7 @@ def choice(unit: DenoisingUnit, config: Config) -> str:
     if config.denoise.strategy != "auto":
         return joined_sentences([f"The strategy was {config.denoise.strategy}."])
     bias_removed = "none" if config.denoise.keep_noise_floor else "some"
-    return joined_sentences([compared(_COMPARED.get(unit.kind, "dwi"), bias_removed)])
+    return joined_sentences([compared(_COMPARED[unit.kind], bias_removed)])
 
 
 def joined_sentences(sentences: Sequence[str]) -> str:

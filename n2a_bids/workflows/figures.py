@@ -55,7 +55,7 @@ def image_figures(
         Connections of the gradient table of a series.
     """
     told = told_error(unit, config)
-    different = unit.kind == "anat-echoes"
+    different = unit.has_echoes
     figures: Figures = {
         "denoised": (reportlets.DenoisingFlicker(volume=volume), IMAGES),
         "residual": (

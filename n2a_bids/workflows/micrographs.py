@@ -54,7 +54,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         WriteMicrographs(
             targets={name: str(path) for name, path in micr_targets(unit, config).items()},
             in_files=align.inputs.in_files,
-            frames=unit.kind == "micr-frames",
+            frames=unit.is_movie,
             as_float=config.outputs.micr_float,
             metadata=align.inputs.metadata,
             sources=[source_uri(image.path, config) for image in unit.images],
@@ -108,7 +108,7 @@ def init_aligned_micr_wf(unit: DenoisingUnit, config: Config) -> Workflow:
 
 
 def _init_align_node(unit: DenoisingUnit, config: Config) -> Node:
-    n_frame_groups = (config.selection.micr_frames or 0) if unit.kind == "micr-frames" else 0
+    n_frame_groups = (config.selection.micr_frames or 0) if unit.is_movie else 0
     needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images], n_frame_groups)
     return Node(
         AlignExposures(

@@ -49,7 +49,7 @@ def held_gb(unit: DenoisingUnit) -> float:
         # What cannot be read is named by the first node of the workflow.
         with suppress(*UNREADABLE):
             sizes.append(4e-9 * float(np.prod(nb.load(image.path).shape)))
-    return max(sizes) if unit.suffix == "dwi" else sum(sizes)
+    return max(sizes) if unit.datatype == "dwi" else sum(sizes)
 
 
 def reserve_memory(workflow: Workflow, unit: DenoisingUnit, limit_gb: float) -> None:

@@ -100,7 +100,7 @@ def _describe_node(unit: DenoisingUnit, config: Config, mask_method: str, given_
                 *input_notes(unit),
             ],
             run_uuid=config.run_uuid,
-            in_place=unit.kind == "dwi-in-place",
+            in_place=unit.lies_in_place,
             corrected=has_known_distortion(unit, config) or config.selection.dwi_corrected,
             companion="" if unit.companion is None else source_uri(unit.companion.path, config),
             reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),

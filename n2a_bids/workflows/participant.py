@@ -37,7 +37,7 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
     """
     workflow = LiterateWorkflow(re.sub(r"\W", "_", f"sub_{participant}"))
     preproc = preproc_units(units) if config.outputs.fmriprep_derivatives else []
-    diffusion = [unit for unit in units if unit.suffix == "dwi"]
+    diffusion = [unit for unit in units if unit.datatype == "dwi"]
     for unit in units:
         if unit.datatype == "micr":
             workflow.add_nodes([init_micr_unit_wf(unit, config)])

@@ -52,7 +52,7 @@ def init_regions_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         **({"uncertainty": "uncertainty_file"} if tells_error(unit, config) else {}),
         **(
             {field: f"{field}_file" for field in _SERIES}
-            if unit.suffix == "dwi"
+            if unit.datatype == "dwi"
             else {"measured": "measured_file", "images": "repetition_files"}
         ),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from dwi_dataset import write_dataset
@@ -10,8 +11,10 @@ from small_dataset import describe, write_participant
 
 from n2a_bids.config import AlignConfig, Config, DenoiseConfig, MaskConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.units import DenoisingUnit, Kind
 from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.sentences import sentence
+from n2a_bids.workflows.descriptions import choice
 from n2a_bids.workflows.participant import describe_units
 
 
@@ -61,3 +64,9 @@ def test_series_tell_of_distortion_only_where_it_is_corrected(config, kind, has_
     text = described(config, modalities=("dwi",), dwi_in_place=True)["dwi"]
     assert text.count(sentence("in_place")) == 1
     assert sentence("volumes_aligned") not in text
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_unit_tells_how_its_output_is_chosen(config, kind):
+    """A new kind is not described as another."""
+    assert choice(DenoisingUnit(kind, (), {"sub": "01"}), config).endswith(". ")

@@ -145,7 +145,7 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         Without a b0 where sidecars do not tell of opposite phase encoding, or the series has no b0 itself; a
         note says why where an image seems meant for this.
     """
-    if unit.kind == "dwi-reverse-pe":
+    if unit.has_opposite_series:
         return unit
     where = _place(series.image)
     beside = [

@@ -252,7 +252,7 @@ def _agreeing(
 
 def group_of(unit: DenoisingUnit) -> Group:
     """The rules that apply to a unit."""
-    if unit.kind == "anat-echoes":
+    if unit.has_echoes:
         return "anat-echoes"
     return repeats_group(find_contrast(unit.suffix)) if unit.datatype == "anat" else "dwi"
 

@@ -94,7 +94,7 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
         image.path: selection.micr_frames or 0
         for unit in collection.units
         for image in unit.images
-        if unit.kind == "micr-frames"
+        if unit.is_movie
     }
 
     def problem(image: ImageFile) -> str:

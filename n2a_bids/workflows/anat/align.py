@@ -67,7 +67,7 @@ def init_align_wf(
     different_contrast : bool
         Echoes: the threshold on intensities does not apply, and shading is left as it is.
     random_seed : int
-        Of ANTs.
+        Seed of the registration by ANTs.
 
     Returns
     -------

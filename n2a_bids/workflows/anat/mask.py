@@ -34,9 +34,9 @@ def init_mask_wf(
     given : Path, optional
         Brain mask that the user brought: it is taken for all repetitions, by world coordinates.
     threads : int
-        Of deepbet.
+        Threads that the network may use.
     random_seed : int
-        Of ANTs.
+        Seed of the registration by ANTs.
     is_ratio : bool
         The images are UNIT1, whose air is noise.
 

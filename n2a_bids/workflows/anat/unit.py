@@ -65,7 +65,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     workflow : Workflow
         Complete: it has no inputs. Its name is unique among the units of a dataset.
     """
-    echoes, each_echo = unit.kind == "anat-echoes", writes_each_echo(unit, config)
+    echoes, each_echo = unit.has_echoes, writes_each_echo(unit, config)
     given = find_brain_mask(config.derivatives, unit)
     workflow = LiterateWorkflow(unit.workflow_name)
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
@@ -170,7 +170,7 @@ def _init_alignment(unit: DenoisingUnit, config: Config, required_index: int | N
         config.align,
         [count_processing(image.metadata) for image in unit.images],
         required_index=required_index,
-        different_contrast=unit.kind == "anat-echoes",
+        different_contrast=unit.has_echoes,
         random_seed=config.denoise.random_seed,
     )
 

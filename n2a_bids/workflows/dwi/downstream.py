@@ -20,18 +20,10 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, share
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.workflows.derivatives import OWN_GRID_OUTPUTS
+from n2a_bids.workflows.derivatives import OWN_GRID_OUTPUTS, needs_own_grids, writes_own_grids
 
 _ALIGNED = ("mask", "bval", "bvec", "b0_after", "between", "accepted")
 _ACQUIRED = ("own_series", "own_b0", "own_bval", "own_bvec", "motion")
-
-
-def wants_own_grids(unit: DenoisingUnit, config: Config) -> bool:
-    """Whether each series of a unit is written on its own grid; one series alone is there anyway."""
-    asked = config.outputs.dwi_own_grid or (
-        config.outputs.raw_like_dir is not None and unit.kind == "dwi-reverse-pe"
-    )
-    return asked and len(unit.images) > 1
 
 
 def raw_like_series(unit: DenoisingUnit, config: Config) -> dict[Path, Path]:
@@ -82,12 +74,12 @@ def init_dwi_downstream_wf(
     workflow.add_nodes([inputnode])
     own = None
     keep_negative = config.denoise.keep_noise_floor or unit.uses_phase
-    if wants_own_grids(unit, config):
+    if needs_own_grids(unit, config):
         own = _init_own_grids(workflow, inputnode, unit, keep_negative=keep_negative)
-        if config.outputs.dwi_own_grid:
+        if writes_own_grids(unit, config):
             _write_own_grids(workflow, inputnode, own, unit, config)
     if config.outputs.raw_like_dir is not None:
-        apart = own if unit.kind == "dwi-reverse-pe" else None
+        apart = own if unit.has_opposite_series else None
         write = _write_raw_like(workflow, inputnode, apart, unit, config)
         series = {
             str(image): str(path) for image, path in (all_series or raw_like_series(unit, config)).items()
@@ -146,7 +138,7 @@ def _write_raw_like(
     workflow: Workflow, inputnode: Node, own: Node | None, unit: DenoisingUnit, config: Config
 ) -> Node:
     """Nodes that write the series with tables and sidecars; returns the last of them."""
-    apart = own or unit.kind == "dwi-in-place"
+    apart = own or unit.lies_in_place
     metadata = [dict(image.metadata) for image in unit.images] if apart else [_shared(unit)]
     renamed = raw_like_series(unit, config)
     series = list(dict.fromkeys(renamed.values()))
@@ -155,7 +147,7 @@ def _write_raw_like(
             metadata=metadata,
             fields=pair_fields(unit.entities) if own else {},
             series={str(image): str(path) for image, path in renamed.items()},
-            in_place=unit.kind == "dwi-in-place",
+            in_place=unit.lies_in_place,
             root=str(config.outputs.raw_like_dir),
             bids_dir=str(config.bids_dir),
         ),

@@ -88,7 +88,7 @@ def init_preparation(
     check = init_check_node(unit, skip=config.selection.skip_validation)
     _add_motion(workflow, unit, given, config)
     _connect_images(workflow, unit, check)
-    if unit.kind == "dwi-in-place":
+    if unit.lies_in_place:
         align = _in_place_node(unit)
         _connect_alignment(workflow, align)
         workflow.connect(workflow.get_node("pick"), "b0_file", align, "b0_files")
@@ -103,7 +103,7 @@ def init_preparation(
             (workflow.get_node("distinct"), align, [("reasons", "excluded")]),
         ]
     )
-    if unit.kind == "dwi-reverse-pe":
+    if unit.has_opposite_series:
         add_opposite_series(workflow, unit, align)
     else:
         _add_registration(workflow, unit, align)
@@ -233,7 +233,7 @@ def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> tuple[Node, str
     field : str
         Its output with the phase.
     """
-    if unit.kind == "dwi-in-place":
+    if unit.lies_in_place:
         first = Node(Select(index=[0]), name="first_phase")
         workflow.connect(workflow.get_node("pick"), "phase_file", first, "inlist")
         return first, "out"

@@ -20,9 +20,9 @@ from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
 from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
-from n2a_bids.workflows.derivatives import measures_regions, tells_error
+from n2a_bids.workflows.derivatives import measures_regions, needs_own_grids, tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
-from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
+from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf
 from n2a_bids.workflows.dwi.motion import motion_node
 from n2a_bids.workflows.dwi.preparation import (
     add_placed_phase,
@@ -79,7 +79,7 @@ def init_dwi_unit_wf(
     if unit.distortion_is_estimated:
         _connect_distortion(workflow)
     _connect_inspection(workflow, unit, given)
-    if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
+    if config.outputs.raw_like_dir is not None or needs_own_grids(unit, config):
         targets.append(init_dwi_downstream_wf(unit, config, all_series=all_series))
         _connect_acquired(workflow, targets[-1], unit)
     if measures_regions(unit, config):
@@ -125,7 +125,7 @@ def _add_regions(workflow: Workflow, unit: DenoisingUnit, config: Config) -> Wor
 
 def _add_denoising(workflow: Workflow, unit: DenoisingUnit, config: Config) -> Node:
     """Add the denoising node: it takes the aligned series, or two made of the one that there is."""
-    in_place = unit.kind == "dwi-in-place"
+    in_place = unit.lies_in_place
     # What reads the result as raw expects its noise floor, as in all that was not denoised.
     keep_floor = config.denoise.keep_noise_floor or in_place
     facts = DenoiseFacts(
@@ -200,7 +200,7 @@ def _connect_acquired(workflow: Workflow, downstream: Workflow, unit: DenoisingU
             (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
         ]
     )
-    if unit.kind != "dwi-in-place":
+    if not unit.lies_in_place:
         connect_places(workflow, unit, downstream, ("inputnode.between", "inputnode.displacement"))
 
 
