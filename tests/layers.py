@@ -82,13 +82,11 @@ def count_imports() -> Counter[tuple[str, str]]:
     return pairs
 
 
-def describe(part: str) -> tuple[str, int, int]:
-    """First sentence of the docstring, number of modules, and lines of a part."""
+def describe(part: str) -> str:
+    """First sentence of the docstring of a part."""
     folder = PACKAGE / part
     entry = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-    files = modules(folder) if folder.is_dir() else [entry]
-    text = (ast.get_docstring(tree_of(entry)) or "").split("\n\n")[0].replace("\n", " ")
-    return text, len(files), sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    return (ast.get_docstring(tree_of(entry)) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def draw() -> str:
@@ -98,17 +96,14 @@ def draw() -> str:
     parts = [name for name in parts if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()]
     rows = []
     for index, part in enumerate(parts):
-        sentence, n_files, n_lines = describe(part)
         below = sorted((other for one, other in imports if one == part), key=lambda name: (-RANK[name], name))
         y = 40 + index * _ROW
         rows.append(
             f'<rect x="{_LEFT}" y="{y}" width="{_WIDTH - 2 * _LEFT}" height="{_ROW - 6}" rx="4"/>'
             f'<text x="{_LEFT + 10}" y="{y + 17}" class="name">{part}</text>'
-            f'<text x="{_LEFT + 130}" y="{y + 17}">{_escape(sentence)}</text>'
+            f'<text x="{_LEFT + 130}" y="{y + 17}">{_escape(describe(part))}</text>'
             f'<text x="{_LEFT + 130}" y="{y + 33}" class="small">'
             f"imports {', '.join(below) or 'nothing'}</text>"
-            f'<text x="{_WIDTH - _LEFT - 10}" y="{y + 33}" class="small" text-anchor="end">'
-            f"{n_files} files, {round(n_lines, -2) or n_lines} lines</text>"
         )
     height = 50 + len(parts) * _ROW
     style = (
