@@ -1,6 +1,7 @@
 # make demo   environment, installation, and the app on a small simulated dataset
 # make test   the fast tests, with coverage from Python 3.12 on
 # make docs   the documentation site into build/site; links, anchors, sentences, tables and figures checked
+# make contents   every module with the sentence that says what it is for
 # make lint   ruff and codespell
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Two test processes share the cores: each keeps to one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test docs lint format build clean
+.PHONY: demo test docs contents lint format build clean
 
 demo: $(VENV)/.installed
 	env -u OMP_NUM_THREADS $(VENV)/bin/n2a-tools demo $(DEMO_DIR)
@@ -30,6 +31,9 @@ test: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	$(VENV)/bin/python -m pytest --quiet --noconftest tests/unit/test_readme.py tests/unit/test_tables.py tests/unit/test_figures.py
+
+contents:
+	@git ls-files 'n2a_bids/*.py' | xargs awk 'FNR == 1 { print FILENAME ": " $$0 }'
 
 lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .

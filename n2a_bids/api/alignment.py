@@ -91,9 +91,9 @@ def align(
     different_contrast : bool
         Echoes: intensities need not agree, and shading is left as it is.
     random_seed : int
-        Of ANTs.
+        Seed of the registration by ANTs.
     threads : int
-        Of the brain extraction.
+        Threads that the brain extraction may use.
 
     Returns
     -------

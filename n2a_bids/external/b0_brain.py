@@ -75,7 +75,7 @@ def find_b0_brain(b0_file: Path, method: Method, folder: Path, *, random_seed: i
     folder : Path
         For intermediate files.
     random_seed : int
-        Of ANTs.
+        Seed of the registration by ANTs.
 
     Returns
     -------

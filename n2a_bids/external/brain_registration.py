@@ -41,7 +41,7 @@ def register_brains(
     folder : Path
         For the files of the registration.
     random_seed : int
-        Of ANTs.
+        Seed of the registration by ANTs.
     match_shading : bool
         Whether images whose shading differs notably are registered again with the same: a head at 3 T with
         and without prescan normalisation came to lie 0.3 mm beside itself.

@@ -26,7 +26,7 @@ def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
     mask : Path
         uint8 image to write, on the grid of the head.
     threads : int
-        Of torch.
+        Threads that torch may use.
 
     Raises
     ------

@@ -95,7 +95,7 @@ def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, random_se
     folder : Path
         Where the task is written down.
     random_seed : int
-        Of ANTs.
+        Seed of the registration by ANTs.
     """
     task_file = folder / "task.json"
     task_file.write_text(json.dumps({"task": task, "random_seed": random_seed, **arguments}))

@@ -122,10 +122,12 @@ def answers() -> list[str]:
         f"by {min(over_bm4d):.1f} to {max(over_bm4d):.1f} dB, {average:.1f} dB on average, "
         f"in {len(over_bm4d)} draws",
         f"{min(ratios):.2f} to {max(ratios):.2f} of the mean's, in all {len(ratios)} draws",
-        f"{low['auto']} to {high['auto']} in {n_brains} brains, "
-        f"after ANTs of each run {low['ants']} to {high['ants']}",
-        f"{first['auto']:.1f} dB below that of the run, BM4D {first['bm4d']:.1f}; "
-        f"the other way round {other['auto']:.1f}, BM4D {other['bm4d']:.1f}",
+        f"{low['auto']} to {high['auto']} in {n_brains} brains; "
+        f"with ANTs of each run instead {low['ants']} to {high['ants']}",
+        *(
+            f"{run['auto']:.1f} dB below that of the run, with BM4D {run['bm4d']:.1f}"
+            for run in (first, other)
+        ),
     ]
 
 
