@@ -37,7 +37,7 @@ def test_risk_of_a_real_denoiser_is_below_that_of_the_mean(tmp_path, pair):
 
 
 def test_methods_are_compared_with_baselines_block_by_block(tmp_path, pair):
-    assert run(tmp_path, pair, "--strategies", "nlmeans", "ants", "auto:fast") == 0
+    assert run(tmp_path, pair, "--strategies", "nlmeans", "ants", "auto:zero-shot") == 0
     tables = {}
     for name in ("pair", "differences"):
         with (tmp_path / "out" / f"{name}.tsv").open(newline="") as stream:
@@ -47,8 +47,8 @@ def test_methods_are_compared_with_baselines_block_by_block(tmp_path, pair):
     assert set(found) == {
         ("nlmeans", "ants"),
         ("ants", "nlmeans"),
-        ("auto:fast", "nlmeans"),
-        ("auto:fast", "ants"),
+        ("auto:zero-shot", "nlmeans"),
+        ("auto:zero-shot", "ants"),
     }
     for (method, baseline), row in found.items():
         # Blocks count by their voxels in the mask there, alike here.
