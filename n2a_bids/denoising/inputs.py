@@ -25,8 +25,7 @@ from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients
-from n2a_bids.io.images import UNREADABLE, load, mask_in_world, same_grid
-from n2a_bids.system.resources import available_memory_gb
+from n2a_bids.io.images import UNREADABLE, load, mask_in_world, refuse_beyond_memory, same_grid
 
 _MOST_COMPARED = 4000
 """Voxels by which the order of volumes is compared."""
@@ -151,7 +150,8 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
         If a file is missing, is not NIfTI, holds NaN, is constant in the mask, lies on another grid, or
         is a copy of another.
     """
-    _refuse_too_large(job.runs)
+    needed_gb = least_memory_gb(job.runs)
+    refuse_beyond_memory(job.runs[0], needed_gb, f"{len(job.runs)} images", "crop the images")
     reference = job.runs[0]
     first, affine = _load_image(reference)
     images = [first]
@@ -238,16 +238,6 @@ def _load_measured(
     filled, n_measured = fill_from_others(plain, np.stack([one.measured for one in gaps]), mask)
     zones = np.all([one.zone for one in gaps], axis=0)
     return list(filled), np.where(zones, n_measured, np.maximum(n_measured, 1))
-
-
-def _refuse_too_large(runs: Sequence[Path]) -> None:
-    needed_gb, limit_gb = least_memory_gb(runs), available_memory_gb()
-    if needed_gb > limit_gb:
-        raise BIDSDataError(
-            f"{runs[0]}: expected images that fit into the {limit_gb:.1f} GB of memory that may be used, "
-            f"found {len(runs)} that take {needed_gb:.1f} GB at least, by their headers; use a machine with "
-            "more memory, or crop the images"
-        )
 
 
 def _fill_series(

@@ -26,6 +26,8 @@ UNREADABLE = (
     *(ValueError, ArithmeticError, LookupError, TypeError, MemoryError),
 )
 """What nibabel and numpy raise for a file that is missing, damaged, or no image."""
+_SMALL_GB = 0.5
+"""Images below this are read without a look at the limits of the machine."""
 _EQUAL_VOLUME = 0.05
 """Smaller differences of voxel volume are rounding of the headers."""
 _ROUNDED_SIZE = 1e-3
@@ -55,7 +57,7 @@ def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """
     image = nb.load(path)
     refuse_unreal(path, image.get_data_dtype())
-    _refuse_too_large(path, image)
+    refuse_beyond_memory(path, _needed_gb(image), f"voxels {image.shape}", "leave the image out")
     data = np.asarray(image.dataobj, dtype=np.float32)
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
@@ -97,16 +99,37 @@ def refuse_unreal(name: Path | str, dtype: np.dtype) -> None:
     )
 
 
-def _refuse_too_large(path: Path, image: nb.spatialimages.SpatialImage) -> None:
-    """Compressed zeros take little space on the disk, and all the memory."""
+def _needed_gb(image: nb.spatialimages.SpatialImage) -> float:
+    """Memory that reading takes: compressed zeros take little space on the disk, and all the memory."""
     n_bytes = 4 if image.get_data_dtype() == np.float32 else 4 + image.get_data_dtype().itemsize
-    needed_gb = n_bytes * math.prod(image.shape) / 1024**3
+    return n_bytes * math.prod(image.shape) / 1024**3
+
+
+def refuse_beyond_memory(path: Path, needed_gb: float, found: str, otherwise: str) -> None:
+    """Refuse images that do not fit into the memory that this process may use, by their headers.
+
+    Parameters
+    ----------
+    path : Path
+        The image, or the first of several.
+    needed_gb : float
+        Memory that they take at least.
+    found : str
+        What they are, for the message.
+    otherwise : str
+        What to do where no larger machine is at hand.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the image and the limit.
+    """
     # The limits of the machine are looked up for large images only.
-    if needed_gb > 0.5 and needed_gb > (limit_gb := available_memory_gb()):
+    if needed_gb > _SMALL_GB and needed_gb > (limit_gb := available_memory_gb()):
         raise BIDSDataError(
-            f"{path}: expected an image that fits into the {limit_gb:.1f} GB of memory that may be used, "
-            f"found one that takes {needed_gb:.1f} GB at least (shape {image.shape}); use a machine with "
-            "more memory, or leave the image out"
+            f"{path}: expected images that fit into the {limit_gb:.1f} GB of memory that may be used, found "
+            f"{found} that take {needed_gb:.1f} GB at least, by their headers; use a machine with more "
+            f"memory, or {otherwise}"
         )
 
 

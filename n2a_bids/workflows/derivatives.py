@@ -33,7 +33,7 @@ def is_repeated(unit: DenoisingUnit, config: Config) -> bool:
     return len(unit.images) > 1
 
 
-def is_single(unit: DenoisingUnit, config: Config) -> bool:
+def stays_one_image(unit: DenoisingUnit, config: Config) -> bool:
     """Whether one image is denoised as it is: its own mean, whose noise is not that of one of several."""
     return len(unit.images) == 1 and not takes_halves(config.denoise.strategy)
 

@@ -17,7 +17,7 @@ from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.regions import FindRegions, PlaceRegions, RegionalNoise
 from n2a_bids.interfaces.reportlets.regions import RegionChart, RegionOverlay
 from n2a_bids.sentences import sentence
-from n2a_bids.workflows.derivatives import REGION_FIGURES, is_single, region_outputs, tells_error
+from n2a_bids.workflows.derivatives import REGION_FIGURES, region_outputs, stays_one_image, tells_error
 from n2a_bids.workflows.descriptions import joined_sentences
 from n2a_bids.workflows.figures import Figures, connect_figures, written_files
 
@@ -119,7 +119,7 @@ def _connect_files(workflow: Workflow, unit: DenoisingUnit, config: Config) -> N
     overlay = [("shown", "in_file"), ("mask", "mask_file"), ("labels", "labels_file")]
     drawings = (
         (RegionOverlay(), overlay),
-        (RegionChart(single=is_single(unit, config)), [("record", "record_file")]),
+        (RegionChart(single=stays_one_image(unit, config)), [("record", "record_file")]),
     )
     figures: Figures = dict(zip(REGION_FIGURES, drawings, strict=True))
     connect_figures(workflow, drawn, figures, unit, config.output_dir)

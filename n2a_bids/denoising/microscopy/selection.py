@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.noise.copies import find_copies, find_means, find_redrawn
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import refuse_beyond_memory
 from n2a_bids.io.micrographs import Micrograph, read_micrograph
-from n2a_bids.system.resources import available_memory_gb
 
-_SMALL_GB = 0.5
 Size = tuple[float, float, float]
 
 _MOSTLY = 0.5
@@ -53,7 +52,8 @@ def read_fitting(
     BIDSDataError
         If fewer than two are left (of several): what is wrong with the first that is not.
     """
-    _refuse_too_large(paths)
+    found = f"{len(paths)} exposures"
+    refuse_beyond_memory(paths[0], exposures_gb(paths), found, "cut out the field of view that counts")
     images: dict[int, Micrograph] = {}
     sizes: dict[int, Size | None] = {}
     reasons: dict[int, str] = {}
@@ -73,17 +73,6 @@ def read_fitting(
         if index not in reasons and (problem := _emptiness(image)):
             reasons[index] = problem
     return {index: images[index] for index in left_over(paths, reasons)}, reasons
-
-
-def _refuse_too_large(paths: Sequence[Path]) -> None:
-    needed_gb = exposures_gb(paths)
-    # The limits of the machine are looked up for large images only.
-    if needed_gb > _SMALL_GB and needed_gb > (limit_gb := available_memory_gb()):
-        raise BIDSDataError(
-            f"{paths[0]}: expected exposures that fit into the {limit_gb:.1f} GB of memory that may be used, "
-            f"found {len(paths)} that take {needed_gb:.1f} GB, by their headers; use a machine with more "
-            "memory, or cut out the field of view that counts"
-        )
 
 
 def left_over(paths: Sequence[Path], reasons: Mapping[int, str]) -> list[int]:

@@ -12,7 +12,7 @@ from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.reportlets import anat as reportlets
 from n2a_bids.interfaces.reportlets import dwi as dwi_reportlets
-from n2a_bids.workflows.derivatives import is_single
+from n2a_bids.workflows.derivatives import stays_one_image
 from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, unit_gradients
 from n2a_bids.workflows.figures import (
     IMAGES,
@@ -50,7 +50,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
     """
     workflow = LiterateWorkflow("reports_wf")
     shown = _first_weighted_volume(unit, config.selection.b0_threshold)
-    single = is_single(unit, config)
+    single = stays_one_image(unit, config)
     inputnode = Node(IdentityInterface([*_INPUTS, *dict(told_error(unit, config))]), name="inputnode")
     first = Node(Select(index=[0]), name="first_series")
     first_b0 = Node(Select(index=[0]), name="first_b0")

@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.dataset.read.image_memory import exposures_gb
-from n2a_bids.denoising.microscopy import selection
 from n2a_bids.denoising.microscopy.exposures import align_exposures, load_exposures
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io import images
 from n2a_bids.io.micrographs import Micrograph, read_micrograph, write_micrograph
 
 
@@ -277,9 +277,11 @@ def test_exposures_that_memory_cannot_hold_are_refused_by_their_headers(tmp_path
     """Of any format, before a pixel is read; a PNG of 196 million pixels is no bomb where there is room."""
     tifffile.imwrite(tmp_path / "a.tif", shape=(40_000, 40_000), dtype=np.uint8)
     Image.fromarray(np.zeros((14_000, 14_000), bool)).convert("L").save(tmp_path / "a.png", compress_level=1)
-    monkeypatch.setattr(selection, "available_memory_gb", lambda: 8.0)
-    with pytest.raises(BIDSDataError, match=r"a.tif: expected exposures that fit into the 8.0 GB .* found 2"):
+    monkeypatch.setattr(images, "available_memory_gb", lambda: 8.0)
+    with pytest.raises(
+        BIDSDataError, match=r"a.tif: expected images that fit into the 8.0 GB .* found 2 expos"
+    ):
         load_exposures([tmp_path / "a.tif"] * 2)
     assert exposures_gb([tmp_path / "a.png"] * 2) == pytest.approx(1.96e8 * 48 / 1024**3)
-    with pytest.raises(BIDSDataError, match=r"a.png: expected exposures that fit"):
+    with pytest.raises(BIDSDataError, match=r"a.png: expected images that fit"):
         load_exposures([tmp_path / "a.png"] * 2)
