@@ -1,4 +1,4 @@
-"""Figures of the benchmark pages, drawn from their rows: dots on lines, one panel for each measure.
+"""Figures of the benchmark pages, drawn from their rows: dots on lines, panels for measures.
 
 python docs/figures.py            draw every figure whose rows or specification changed
 python docs/figures.py --check    say which figures are not those of their rows, and draw nothing
@@ -48,7 +48,8 @@ BLOCK = re.compile(
 OURS, ALSO_OURS = "#0b5cad", "#8ab6e8"
 OTHERS = ("#e07a1f", "#6b7785", "#2a9d6f", "#b0478c", "#8c6d1f")
 """Colours: of ``auto``, of its variants, and of all others in turn."""
-LINE_IN, PANEL_IN = 0.23, 4.2
+WIDTH_IN, LINE_IN = 6.2, 0.21
+"""Of a picture, which a page and a phone show as wide as it is; panels stand one below the other."""
 
 
 def fill(page: Path) -> str:
@@ -76,7 +77,7 @@ def dots_of(expressions: str | Sequence[str], rows: Sequence[Row], spec: Spec) -
 
 
 def digest(spec: Spec, folder: Path) -> str:
-    """What a picture must carry to be that of its specification and rows."""
+    """What a picture must carry to be that of its specification, its rows and this code."""
     lines = group_rows(spec, folder)
     said = [
         [spec["line"], panel["axis"], [[name, dots_of(what, rows, spec)] for name, what in panel["dots"]]]
@@ -84,7 +85,7 @@ def digest(spec: Spec, folder: Path) -> str:
         for rows in lines
     ]
     told = json.dumps([dict(spec), said], default=lambda values: [f"{value:.4g}" for value in values])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return hashlib.sha256((told + Path(__file__).read_text(encoding="utf-8")).encode()).hexdigest()[:16]
 
 
 def draw(spec: Spec, folder: Path) -> None:
@@ -94,17 +95,13 @@ def draw(spec: Spec, folder: Path) -> None:
     panels = spec["panels"]
     settings = {"svg.fonttype": "none", "svg.hashsalt": "n2a", "font.family": "sans-serif", "font.size": 9}
     with matplotlib.rc_context(settings):
-        figure = Figure((1.6 + PANEL_IN * len(panels), 1.1 + LINE_IN * len(lines)), layout="constrained")
-        for index, (axes, panel) in enumerate(
-            zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True)
-        ):
+        figure = Figure((WIDTH_IN, 0.6 + len(panels) * (0.6 + LINE_IN * len(lines))), layout="constrained")
+        for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
             _draw_panel(axes, panel, lines, spec)
-            if index == 0:
-                axes.set_yticks(range(len(lines)), names)
-                axes.set_ylim(len(lines) - 0.4, -0.6)
+            axes.set_yticks(range(len(lines)), names)
+            axes.set_ylim(len(lines) - 0.4, -0.6)
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        n_columns = min(len(labels), 3 * len(panels))
-        figure.legend(handles, labels, loc="outside upper center", ncols=n_columns, frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), frameon=False)
         path = folder / spec["file"]
         path.parent.mkdir(exist_ok=True)
         about = {"Title": spec["title"], "Description": digest(spec, folder), "Date": None, "Creator": None}
