@@ -37,7 +37,8 @@ def find_dark_slices(
     """Find slices that are darker than both neighbours let expect.
 
     What anatomy makes darker is so in all volumes, and slowly from slice to slice; a slice whose signal was
-    lost stands alone.
+    lost stands alone. Of several volumes, slices between and beyond dark ones are compared with the same
+    slices of like volumes: of a slab that was lost, its borders alone differ from the slices beside them.
 
     Parameters
     ----------
@@ -67,10 +68,16 @@ def find_dark_slices(
     parts = np.array(
         [[_remaining(slices[i : i + 3], beside[i], c) for i in judged] for c in range(len(shells))]
     )
-    expected = _expected(parts, np.asarray(shells))
+    shells = np.asarray(shells)
+    remaining = np.ones((len(shells), len(slices)))
+    remaining[:, judged + 1] = parts
+    found = np.zeros(remaining.shape, bool)
+    found[:, judged + 1] = parts < _MOST_REMAINING * _expected(parts, shells)
+    if found.any() and len(shells) >= _FEWEST_ALIKE:
+        _add_slabs(found, remaining, _over_like_volumes(slices, head, shells))
     return [
-        DarkSlice(int(volume), int(judged[place]) + 1, float(parts[volume, place]))
-        for volume, place in np.argwhere(parts < _MOST_REMAINING * expected)
+        DarkSlice(int(volume), int(index), float(remaining[volume, index]))
+        for volume, index in np.argwhere(found)
     ]
 
 
@@ -80,11 +87,55 @@ def _remaining(three: NDArray[np.float32], beside: NDArray[np.bool_], volume: in
 
 
 def _expected(parts: NDArray[np.float64], shells: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What volumes of one b-value have in the median; of few of them, all volumes; at most 1."""
-    expected = np.ones_like(parts)
+    """What volumes of one b-value have in the median; of few of them, all volumes; at most 1.
+
+    Where most volumes of one b-value lost a slice that the others have, these tell.
+    """
     if len(parts) < _FEWEST_ALIKE:
-        return expected
+        return np.ones_like(parts)
+    expected = _usual(parts, shells)
+    whole = np.median(parts, axis=0)
+    return np.minimum(np.where(expected < _MOST_REMAINING * whole, whole, expected), 1.0)
+
+
+def _usual(values: NDArray[np.float64], shells: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Median over the volumes of one b-value; of few of them, over all volumes."""
+    usual = np.empty_like(values)
     for members in (shells == shell for shell in np.unique(shells)):
         alike = members if members.sum() >= _FEWEST_ALIKE else np.ones(len(shells), bool)
-        expected[members] = np.minimum(np.median(parts[alike], axis=0), 1.0)
-    return expected
+        usual[members] = np.median(values[alike], axis=0)
+    return usual
+
+
+def _over_like_volumes(
+    slices: NDArray[np.float32], head: NDArray[np.bool_], shells: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """(C, Z) signal of each slice over that of the same slice in like volumes; NaN in air."""
+    levels = np.full((len(shells), len(slices)), np.nan)
+    for index in np.flatnonzero(head.sum(axis=(1, 2)) >= _FEWEST_VOXELS):
+        levels[:, index] = np.median(slices[index][head[index]], axis=0)
+    usual = _usual(levels, shells)
+    return np.divide(levels, usual, out=np.full_like(levels, np.nan), where=usual > 0)
+
+
+def _add_slabs(
+    found: NDArray[np.bool_], remaining: NDArray[np.float64], over_like: NDArray[np.float64]
+) -> None:
+    """Add the slices behind a dark one that are as dark beside the nearest whole one before it.
+
+    Both arrays are changed. Contrast changes slowly from slice to slice, so that the nearest one tells.
+    """
+    n_slices, borders = found.shape[1], found.copy()
+    for volume, border in np.argwhere(borders):
+        for step in (-1, 1):
+            before = border - step
+            while 0 <= before < n_slices and borders[volume, before]:
+                before -= step
+            place = border + step
+            while min(before, place) >= 0 and max(before, place) < n_slices:
+                here, whole = over_like[volume, [place, before]]
+                if not borders[volume, place]:
+                    if not here < _MOST_REMAINING * whole:
+                        break
+                    found[volume, place], remaining[volume, place] = True, here / whole
+                place += step

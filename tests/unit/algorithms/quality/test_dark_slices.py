@@ -46,6 +46,41 @@ def test_dark_slice_of_one_head_is_found(axis):
     assert (found.volume, found.index) == (0, middle) and found.remaining < 0.5
 
 
+@pytest.mark.parametrize(
+    ("volume", "slices"),
+    [(9, range(5, 8)), (0, range(4, 9)), (9, range(7, 12)), (9, range(2, 7))],
+    ids=["three", "five of a b0", "upper half", "lower half"],
+)
+@pytest.mark.parametrize("left", [0.0, 0.2])
+def test_slab_is_found_whole(series, volume, slices, left):
+    """Within it, slices differ from those beside them in nothing; also to the end of the head."""
+    data = series[0].copy()
+    data[:, :, slices.start : slices.stop, volume] *= left
+    found = find_dark_slices(data, 2, series[1])
+    assert [(one.volume, one.index) for one in found] == [(volume, index) for index in slices]
+    assert all(one.remaining < 0.5 for one in found)
+
+
+def test_every_other_slice_is_found(series):
+    """As of an interleaved acquisition; those between are whole."""
+    data = series[0].copy()
+    data[:, :, 3:11:2, 9] *= 0.2
+    assert [one.index for one in find_dark_slices(data, 2, series[1])] == [3, 5, 7, 9]
+
+
+@pytest.mark.parametrize("n_lost", [3, 4])
+def test_slice_that_most_b0s_lost_is_no_anatomy(series, n_lost):
+    """The weighted volumes show it whole; where these are dark too, it is anatomy."""
+    data, bvals = series
+    many = np.concatenate((data[..., :2], data[..., :2], data[..., 2:]), axis=-1)
+    shells = np.concatenate((bvals[:2], bvals))
+    many[:, :, 6, :n_lost] *= 0.2
+    found = find_dark_slices(many, 2, shells)
+    assert [(one.volume, one.index) for one in found] == [(index, 6) for index in range(n_lost)]
+    many[:, :, 6, 4:] *= 0.2
+    assert [one.volume for one in find_dark_slices(many, 2, shells)] == []
+
+
 def test_nothing_to_see_is_no_loss():
     """Air, two slices, or one value everywhere."""
     assert find_dark_slices(np.zeros((8, 8, 8, 3), np.float32), 2, [0, 0, 0]) == []
