@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap, agreement
 from n2a_bids.algorithms.distortion.field import COARSE_FIELD, DistortionConfig
-from n2a_bids.algorithms.distortion.polarity import explains_more
+from n2a_bids.algorithms.distortion.polarity import explains_more, is_small, polarity_doubt
 from n2a_bids.algorithms.registration.rigid import register_rigid
 
 
@@ -85,6 +85,24 @@ def correct_pair(
         return _correct(pair, config)
     alike = _align(pair, config)
     return alike if opposite is False else _likelier(pair, _correct(pair, config), alike)
+
+
+def doubt_of_pair(pair: BlipPair, correction: PairCorrection, *, config: PairConfig = PairConfig()) -> str:
+    """Why two b0s that were corrected as opposite may be of one polarity; empty where nothing speaks for it.
+
+    Parameters
+    ----------
+    correction : PairCorrection
+        Of the pair, by `correct_pair`.
+    """
+    displacement = correction.displacement[pair.mask]
+    # A shift of the head stands in it as a constant, and is no sign of distortion.
+    moved_voxels = float(np.percentile(np.abs(displacement - np.median(displacement)), 95))
+    if not is_small(moved_voxels):
+        return ""
+    alike = _align(pair, config)
+    rigid, bent = (agreement(*result.corrected, pair.mask) for result in (alike, correction))
+    return polarity_doubt(rigid, bent, moved_voxels)
 
 
 def _likelier(pair: BlipPair, opposite: PairCorrection, alike: PairCorrection) -> PairCorrection:

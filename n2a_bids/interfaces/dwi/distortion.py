@@ -12,7 +12,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
-from n2a_bids.algorithms.distortion.pepolar import PairCorrection, correct_pair
+from n2a_bids.algorithms.distortion.pepolar import PairCorrection, correct_pair, doubt_of_pair
 from n2a_bids.algorithms.distortion.quality import DistortionQuality, judge_distortion
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_overlap, find_start, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
@@ -163,10 +163,14 @@ class EstimateDistortion(ResumableInterface):
                 start=start.between_voxels(first.affine, second.affine),
                 readout_ratio=self.inputs.readout_ratio,
             )
-            correction = correct_pair(pair, opposite=True if self.inputs.opposite_is_known else None)
+            if not self.inputs.opposite_is_known:
+                return correct_pair(pair, opposite=None), ""
+            correction = correct_pair(pair)
+            doubt = doubt_of_pair(pair, correction)
         except ValueError as error:
             return None, str(error)
-        return correction, ""
+        warnings = (*correction.warnings, *([doubt] if doubt else []))
+        return replace(correction, warnings=warnings), ""
 
     def _believed(
         self,

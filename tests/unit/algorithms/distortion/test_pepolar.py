@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import DistortionConfig, resample
-from n2a_bids.algorithms.distortion.pepolar import PairConfig, correct_pair
+from n2a_bids.algorithms.distortion.pepolar import PairConfig, correct_pair, doubt_of_pair
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load
@@ -139,6 +139,29 @@ def test_unknown_polarity_is_found_by_trying_both(opposite):
     assert found.opposite == opposite and found.polarity_margin is not None
     assert bool(found.displacement.any()) == opposite
     assert "found from the images" in found.warnings[-1]
+
+
+@pytest.mark.parametrize("peak_voxels", [0.6, 2.0])
+def test_opposite_pair_is_not_doubted(peak_voxels):
+    """Not even where its distortion is small, and its b0s are noisy."""
+    image, mask = _head((28, 36, 20))
+    field = susceptibility_displacement(mask, _AXIS, peak_voxels, torch.Generator().manual_seed(1))
+    pair = _pair(image, field, _motion(image.shape, 2.0, (1.0, 0.0, 2.0)))
+    noise = np.random.default_rng(1).standard_normal((2, *image.shape)) * 5
+    blips = _blips(*(pair + noise), mask)
+    assert doubt_of_pair(blips, correct_pair(blips, config=_QUICK), config=_QUICK) == ""
+
+
+@pytest.mark.parametrize("peak_voxels", [0.0, 2.0], ids=["corrected before", "one polarity"])
+def test_pair_without_opposite_distortion_is_doubted(peak_voxels):
+    """A head that moved along the phase encoding, too, is no distortion; the distortion of both stays."""
+    image, mask = _head((28, 36, 20))
+    field = susceptibility_displacement(mask, _AXIS, peak_voxels, torch.Generator().manual_seed(1))
+    pair = _pair(image, field, _motion(image.shape, 0.0, (1.0, 4.0, 2.0)), ratio=-1.0)
+    noise = np.random.default_rng(1).standard_normal((2, *image.shape)) * 5
+    blips = _blips(*(pair + noise), mask)
+    found = doubt_of_pair(blips, correct_pair(blips, config=_QUICK), config=_QUICK)
+    assert "PhaseEncodingDirection" in found
 
 
 def test_no_convergence_is_said():

@@ -298,6 +298,20 @@ def test_distortion_is_not_led_by_shading(tmp_path, monkeypatch):
     assert np.abs(fields[1] - fields[0])[mask].mean() < 0.6 * np.abs(fields[0])[mask].mean()
 
 
+@pytest.mark.slow
+def test_series_of_one_polarity_that_are_stated_opposite_are_told(tmp_path, monkeypatch):
+    """The field of noise is believed, as the sidecars are, but not without a word."""
+    monkeypatch.chdir(tmp_path)
+    inputs = _pair_files(tmp_path / "raw", "LAS")
+    first = nb.load(inputs["b0_files"][0])
+    noise = np.random.default_rng(0).normal(0, 0.02 * first.get_fdata().max(), _SHAPE)
+    nb.Nifti1Image(first.get_fdata() + noise, _AFFINE).to_filename(inputs["b0_files"][1])
+    outputs = EstimateDistortion(**inputs).run().outputs
+    assert outputs.corrected
+    (warning,) = json.loads(Path(outputs.record_file).read_text())["warnings"]
+    assert "both have one phase encoding" in warning
+
+
 def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
     """Two people as a pair: no distortion makes one of the other."""
     monkeypatch.chdir(tmp_path)
