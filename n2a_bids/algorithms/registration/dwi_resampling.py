@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.distortion.field import in_view, resample
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.normalization import Mask
@@ -166,5 +167,6 @@ def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float
 
 
 def lowest_weighting(gradients: Gradients) -> NDArray[np.bool_]:
-    """(C,) whether a volume has no diffusion weighting, or the lowest b-value where all have some."""
-    return gradients.is_b0 if gradients.is_b0.any() else gradients.bvals == gradients.bvals.min()
+    """(C,) whether a volume has no diffusion weighting, or is of the lowest shell where all have some."""
+    shells = find_shells(gradients)
+    return shells == shells.min()

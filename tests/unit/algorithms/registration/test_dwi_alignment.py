@@ -14,7 +14,12 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.field import acquired_grid, resample
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
-from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
+from n2a_bids.algorithms.registration.dwi_resampling import (
+    mean_b0,
+    resample_series,
+    series_noise_kept,
+    series_view,
+)
 from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import (
@@ -234,3 +239,14 @@ def test_real_series_stored_in_two_orders_are_one_head(real_data):
     assert registration.converged and found.reason == ""
     assert found.correlation_after > 0.95 and found.structure_correlation > 0.95
     assert found.rotation_deg < 3
+
+
+def test_lowest_shell_stands_for_b0s_whatever_scanners_write_for_it():
+    """Runs without b0s are compared by all volumes of a shell, not by one that was rounded down."""
+    data = np.random.default_rng(0).random((4, 4, 4, 8)).astype(np.float32)
+    directions = np.random.default_rng(1).standard_normal((8, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    for lowest in ([995.0, 1000, 1005, 1000], [1005.0, 995, 1000, 1000]):
+        bvals = [*lowest, 2000, 1990, 2010, 2000]
+        shown = mean_b0(data, Gradients(np.array(bvals), directions))
+        np.testing.assert_allclose(shown, data[..., :4].mean(axis=-1), rtol=1e-6)
