@@ -54,7 +54,7 @@ def check_image(path: Path) -> tuple[float, float]:
     path = Path(path)
     check_header(path)
     image = open_nifti(path)
-    if _is_diffusion(path):
+    if parse_name(path)[1] == "dwi":
         _check_series(path, image.shape)
     return _check_values(path, image, _MOST_MISSING)
 
@@ -65,8 +65,7 @@ def header_problem(path: Path) -> str:
     Parameters
     ----------
     path : Path
-        Files without content, such as links of DataLad that were not fetched, have no problem here: fetched,
-        they may be sound.
+        Files without content, such as links of DataLad that were not fetched, have no problem here.
     """
     path = Path(path)
     problem = kind_problem(path)
@@ -120,7 +119,7 @@ def check_header(path: Path) -> None:
     Parameters
     ----------
     path : Path
-        A diffusion series may have any number of volumes here.
+        A diffusion series may have any number of volumes here, along one axis.
 
     Raises
     ------
@@ -131,8 +130,11 @@ def check_header(path: Path) -> None:
     image = open_nifti(path)
     _check_offset(path, image)
     _check_grid(path, image.shape)
-    if parse_name(path)[1] not in _SERIES:
+    suffix, n_volumes = parse_name(path)[1], math.prod(image.shape[3:])
+    if suffix not in _SERIES:
         _check_one_volume(path, image.shape)
+    elif suffix == "dwi" and len(image.shape) > 4 and n_volumes > 1:
+        _check_series(path, image.shape)
     refuse_unreal(path, image.get_data_dtype())
     _check_geometry(path, image)
     _check_scaling(path, image)
@@ -158,15 +160,11 @@ def _check_grid(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _is_diffusion(path: Path) -> bool:
-    return parse_name(path)[1] == "dwi"
-
-
 def _check_series(path: Path, shape: tuple[int, ...]) -> None:
     if len(shape) != 4 or shape[3] < 2:
         raise BIDSDataError(
             f"{path}: expected a 4D diffusion series, found the shape {shape}; give the series with all its "
-            "volumes"
+            "volumes along the fourth axis"
         )
 
 

@@ -9,6 +9,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
 from tests.unit.dataset.group.test_dwi import AP, PA, Dataset, table
 
@@ -75,6 +77,20 @@ def test_directions_that_cannot_be_read_and_differ_make_no_repeats(dataset, pair
     for text in texts:
         assert field in text and "i, j or k, with - where reversed" in text
         assert all(json.dumps(value).strip('"[]') in text for value in (first, second))
+
+
+@pytest.mark.parametrize(("second_s", "told"), [(0.025, True), (0.0502, False), (None, False)])
+def test_repeats_of_other_readout_times_are_told(dataset, second_s, told):
+    """Their distortion differs; corrected series have none, and what is missing or rounded says nothing."""
+    second = {key: value for key, value in {**AP, "TotalReadoutTime": second_s}.items() if value is not None}
+    for run, metadata in ((1, AP), (2, second)):
+        dataset.add(f"run-{run}", metadata=metadata)
+    (unit,) = dataset.collect().units
+    assert unit.kind == "dwi-repeats"
+    assert any("TotalReadoutTime (0.025 and 0.05 s)" in note for note in unit.notes) == told
+    selection = SelectionConfig(modalities=("dwi",), dwi_corrected=True)
+    (corrected,) = collect(dataset.root, selection).units
+    assert not any("TotalReadoutTime" in note for note in corrected.notes)
 
 
 def test_a_direction_that_cannot_be_read_is_quoted_and_no_missing_one(dataset):
@@ -191,3 +207,16 @@ def test_lost_b_values_are_no_b0s(dataset, where):
     (left,) = found.excluded
     assert "b-values of 20 directions of unit length, found zeros alone" in left.reason
     assert left.is_error == (where == "dwi")
+
+
+@pytest.mark.parametrize("axes", [(1, -1), (-1, 1)], ids=["before", "behind"])
+def test_volumes_along_a_fifth_axis_are_told_before_anything_runs(dataset, axes):
+    """As ITK stores vectors: the dry run took such a series, and the run refused it."""
+    stem = dataset.add("")
+    image = nb.load(f"{stem}.nii.gz")
+    stored = np.asarray(image.dataobj).reshape(*image.shape[:3], *axes)
+    nb.Nifti1Image(stored, image.affine).to_filename(f"{stem}.nii.gz")
+    found = dataset.collect()
+    assert not found.units
+    (reason,) = reasons(found).values()
+    assert "4D" in reason and str(stored.shape) in reason
