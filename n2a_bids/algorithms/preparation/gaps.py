@@ -176,10 +176,11 @@ def zone_value(image: Volume, gaps: Gaps) -> float:
         Gaps of this image.
     """
     values = image[gaps.zone]
-    values = values[np.isfinite(values)]
-    if not values.size or not gaps.measured.any():
+    known = values[np.isfinite(values)]
+    # Of an area of NaN, a voxel beside it with the smallest value of all is counted as a part.
+    if 2 * known.size <= values.size or not gaps.measured.any():
         return 0.0
-    value, least = float(np.median(values)), float(image[gaps.measured].min())
+    value, least = float(np.median(known)), float(image[gaps.measured].min())
     return 0.0 if value < min(least, 0.0) else value
 
 
