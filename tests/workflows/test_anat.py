@@ -88,6 +88,13 @@ def assert_fed(workflow: Workflow) -> None:
             assert name in fed or isdefined(value), f"{node}.{name}"
 
 
+@pytest.mark.parametrize(("entities", "takes_first"), [({}, False), ({"echo": "2"}, True)])
+def test_runs_of_one_echo_lie_as_those_of_the_others(unit, config, entities, takes_first):
+    """Of echoes that were repeated each is a group of its own: noise must not choose their position."""
+    wf = init_unit_wf(replace(unit, entities=unit.entities | entities), config)
+    assert wf.get_node("align_wf.reference").inputs.takes_first == takes_first
+
+
 @pytest.mark.parametrize("entity", ["run", "echo"])
 def test_unit_wf_is_completely_wired(config, entity):
     """All joints exist on both sides, and every mandatory input is fed or set."""

@@ -37,6 +37,11 @@ class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
     required_index = traits.Int(
         desc="index of the image that must be the reference: the one a given mask belongs to"
     )
+    takes_first = traits.Bool(
+        False,
+        usedefault=True,
+        desc="whatever the noise: of runs of one echo, since all echoes must lie alike",
+    )
 
 
 class _ChooseReferenceOutputSpec(TraitedSpec):
@@ -57,8 +62,11 @@ class ChooseReference(ResumableInterface):
     Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
     lose detail on their grid. Of these, images that were processed further than others (normalised, say) give
     way, then those that are defaced or without skull give way to whole ones, in which the brain is found
-    best. A mean of others that was stored beside them is not taken, since it will be left out. A brain mask
-    that the user gave decides instead: the image it belongs to is the reference.
+    best. A mean of others
+    that was stored beside them is not taken, since it will be left out. A brain mask that the user gave
+    decides instead: the image it belongs to is the reference. Of the runs of an echo the first of those
+    compared is taken: noise would choose another run for another echo, and the echoes of one acquisition
+    would come out in two positions of the head.
     """
 
     input_spec = _ChooseReferenceInputSpec
@@ -90,17 +98,20 @@ class ChooseReference(ResumableInterface):
         small = finest_images(files)
         plain = self._least_processed(small)
         compared = _no_means(plain, files)
-        finest = _whole(compared, gaps)
-        largest = max(ratios[candidate] for candidate in finest)
-        index = next(one for one in finest if ratios[one] >= (1 - _EQUAL_QUALITY) * largest)
+        whole = _whole(compared, gaps)
+        largest = max(ratios[candidate] for candidate in whole)
+        index = next(one for one in whole if ratios[one] >= (1 - _EQUAL_QUALITY) * largest)
+        why = _reason(ratios[index], largest)
+        if self.inputs.takes_first:
+            index, why = whole[0], "the first, as of the other echoes, so that all lie alike"
         rivals = {
             "with the smallest voxels": len(small) < len(files),
             "processed least": len(plain) < len(small),
             "that are no mean of others": len(compared) < len(plain),
-            "that are whole": len(finest) < len(compared),
+            "that are whole": len(whole) < len(compared),
         }
         among = "".join(f" among those {words}" for words, is_true in rivals.items() if is_true)
-        return index, _reason(ratios[index], largest) + among
+        return index, why + among
 
     def _least_processed(self, indices: list[int]) -> list[int]:
         if not isdefined(self.inputs.processing_steps):

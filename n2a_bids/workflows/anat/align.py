@@ -52,6 +52,7 @@ def init_align_wf(
     *,
     required_index: int | None = None,
     different_contrast: bool = False,
+    of_one_echo: bool = False,
     random_seed: int = 1,
 ) -> Workflow:
     """Choose a reference, register the others to it, resample each once, and leave out what does not fit.
@@ -66,6 +67,8 @@ def init_align_wf(
         Index of the repetition that must be the reference.
     different_contrast : bool
         Echoes: the threshold on intensities does not apply, and shading is left as it is.
+    of_one_echo : bool
+        Runs of one echo, of which the other echoes have runs of their own: the first is the reference.
     random_seed : int
         Seed of the registration by ANTs.
 
@@ -85,6 +88,7 @@ def init_align_wf(
     )
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = _reference_node(processing_steps, required_index)
+    reference.inputs.takes_first = of_one_echo
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     registration = RegisterRigid(random_seed=random_seed, match_shading=not different_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)

@@ -171,6 +171,7 @@ def _init_alignment(unit: DenoisingUnit, config: Config, required_index: int | N
         [count_processing(image.metadata) for image in unit.images],
         required_index=required_index,
         different_contrast=unit.has_echoes,
+        of_one_echo="echo" in unit.entities,
         random_seed=config.denoise.random_seed,
     )
 

@@ -129,6 +129,15 @@ def test_the_reference_has_the_smallest_voxels(noisy_runs, head, write, affine):
     assert voxel_size_warnings([files[1], turned]) == []
 
 
+def test_all_echoes_take_the_run_of_one_number(noisy_runs, head, write):
+    """Which run is quieter is told by noise, and for each echo otherwise: they would lie in two positions."""
+    files = [write(f"run-{sd}", noisy_runs(1, noise_sd=sd)[0]) for sd in (80, 30)]
+    masks = [write("mask", head[1])] * 2
+    found = ChooseReference(in_files=files, mask_files=masks, takes_first=True).run().outputs
+    assert found.index == 0
+    assert found.reason == "the first, as of the other echoes, so that all lie alike"
+
+
 def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pair, motion, head, affine):
     """Within 0.1 mm and 0.1 degrees of the truth, and the same bits twice."""
     found = []
