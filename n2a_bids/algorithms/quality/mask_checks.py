@@ -77,6 +77,38 @@ def dice(first: Mask, second: Mask) -> float:
     return 2 * np.count_nonzero(first & second) / max(total, 1)
 
 
+def cut_share(mask: Mask, voxel_sizes_mm: Sequence[float]) -> float:
+    """How much of a brain the field of view cuts: its area in the outermost slices over that of a section.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+        Brain.
+    voxel_sizes_mm : sequence of three floats
+
+    Returns
+    -------
+    share : float
+        0 of a brain that lies within the view; about 1 where the view ends in its middle on one side. The
+        area of all six sides counts, over the volume of the brain to the power of two thirds.
+
+    Examples
+    --------
+    >>> brain = np.zeros((12, 12, 12), bool)
+    >>> brain[2:10, 2:10, 2:10] = True
+    >>> cut_share(brain, (1, 1, 1)), cut_share(brain[:, :, 6:], (1, 1, 1)) > 1
+    (0.0, True)
+    """
+    sizes = np.asarray(voxel_sizes_mm, float)
+    volume = np.count_nonzero(mask) * float(np.prod(sizes))
+    area = sum(
+        np.count_nonzero(mask.take(end, axis)) * float(np.prod(np.delete(sizes, axis)))
+        for axis in range(3)
+        for end in (0, -1)
+    )
+    return float(area / volume ** (2 / 3)) if volume else 0.0
+
+
 def _border(inside: Mask) -> Volume:
     """Weights that take the mean of a shell outside of a mask from that of a shell inside."""
     inner = inside & ~ndimage.binary_erosion(inside, iterations=_SHELL_STEPS)

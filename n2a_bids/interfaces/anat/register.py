@@ -15,7 +15,9 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.algorithms.noise.copies import find_means
+from n2a_bids.algorithms.quality.mask_checks import cut_share
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import load_gaps
@@ -25,6 +27,8 @@ _EQUAL_QUALITY = 0.05
 """Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
 _EQUAL_MISSING = 0.01
 """Of the volume: less is a border left by a correction of the scanner, no face."""
+_EQUAL_CUT = 0.1
+"""Of the area of the brain: the brain stem, where it leaves the view, has 0.04."""
 
 
 class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
@@ -62,7 +66,7 @@ class ChooseReference(ResumableInterface):
     Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
     lose detail on their grid. Of these, images that were processed further than others (normalised, say) give
     way, then those that are defaced or without skull give way to whole ones, in which the brain is found
-    best. A mean of others
+    best, then those whose field of view cuts the brain, since the result would end there. A mean of others
     that was stored beside them is not taken, since it will be left out. A brain mask that the user gave
     decides instead: the image it belongs to is the reference. Of the runs of an echo the first of those
     compared is taken: noise would choose another run for another echo, and the echoes of one acquisition
@@ -76,7 +80,7 @@ class ChooseReference(ResumableInterface):
         files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
         gaps = list(self.inputs.gap_files or [""] * len(files))
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
-        index, reason = self._choose(files, ratios, gaps)
+        index, reason = self._choose(files, masks, ratios, gaps)
         if isdefined(self.inputs.required_index):
             index, reason = self.inputs.required_index, "the brain mask that was given belongs to it"
         others = [other for other in range(len(files)) if other != index]
@@ -93,22 +97,26 @@ class ChooseReference(ResumableInterface):
         )
         return runtime
 
-    def _choose(self, files: list[str], ratios: list[float], gaps: list[str]) -> tuple[int, str]:
+    def _choose(
+        self, files: list[str], masks: list[str], ratios: list[float], gaps: list[str]
+    ) -> tuple[int, str]:
         """Index of the best repetition, and why it is."""
         small = finest_images(files)
         plain = self._least_processed(small)
         compared = _no_means(plain, files)
         whole = _whole(compared, gaps)
-        largest = max(ratios[candidate] for candidate in whole)
-        index = next(one for one in whole if ratios[one] >= (1 - _EQUAL_QUALITY) * largest)
+        seen = _least_cut(whole, masks)
+        largest = max(ratios[candidate] for candidate in seen)
+        index = next(one for one in seen if ratios[one] >= (1 - _EQUAL_QUALITY) * largest)
         why = _reason(ratios[index], largest)
         if self.inputs.takes_first:
-            index, why = whole[0], "the first, as of the other echoes, so that all lie alike"
+            index, why = seen[0], "the first, as of the other echoes, so that all lie alike"
         rivals = {
             "with the smallest voxels": len(small) < len(files),
             "processed least": len(plain) < len(small),
             "that are no mean of others": len(compared) < len(plain),
             "that are whole": len(whole) < len(compared),
+            "whose view holds most of the brain": len(seen) < len(whole),
         }
         among = "".join(f" among those {words}" for words, is_true in rivals.items() if is_true)
         return index, why + among
@@ -142,6 +150,19 @@ def _whole(indices: list[int], gaps: list[str]) -> list[int]:
     found = {index: load_gaps(gaps[index]) for index in indices}
     missing = {index: one.zone.mean() if one is not None else 0.0 for index, one in found.items()}
     return [index for index in indices if missing[index] <= min(missing.values()) + _EQUAL_MISSING]
+
+
+def _least_cut(indices: list[int], masks: list[str]) -> list[int]:
+    """Those of the images whose field of view cuts the brain least, to a tenth of its area."""
+    if len(indices) < 2:
+        return indices
+    shares = {index: _cut_of(Path(masks[index])) for index in indices}
+    return [index for index in indices if shares[index] <= min(shares.values()) + _EQUAL_CUT]
+
+
+def _cut_of(mask: Path) -> float:
+    inside, affine = load(mask)
+    return cut_share(inside > 0.5, voxel_sizes_mm(affine))
 
 
 def _reason(ratio: float, largest: float) -> str:

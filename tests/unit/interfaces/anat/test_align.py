@@ -138,6 +138,20 @@ def test_all_echoes_take_the_run_of_one_number(noisy_runs, head, write):
     assert found.reason == "the first, as of the other echoes, so that all lie alike"
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_the_reference_shows_the_whole_brain(noisy_runs, head, write, affine, axis):
+    """A first run that was planned badly would end the result where its view ends, whatever its noise."""
+    cut = [slice(None)] * 3
+    cut[axis] = slice(None, int(np.flatnonzero(head[1].any(axis=tuple({0, 1, 2} - {axis})))[-1]))
+    runs = [noisy_runs(1, noise_sd=20)[0][tuple(cut)], *noisy_runs(2)]
+    files = [write(f"run-{number}", run) for number, run in enumerate(runs, start=1)]
+    masks = [write("cut", head[1][tuple(cut)]), *([write("mask", head[1])] * 2)]
+    found = ChooseReference(in_files=files, mask_files=masks).run().outputs
+    assert found.contrast_to_noise[0] == max(found.contrast_to_noise)
+    assert found.index == 1
+    assert found.reason.endswith("among those whose view holds most of the brain")
+
+
 def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pair, motion, head, affine):
     """Within 0.1 mm and 0.1 degrees of the truth, and the same bits twice."""
     found = []
