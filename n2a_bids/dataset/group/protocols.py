@@ -28,7 +28,7 @@ from n2a_bids.dataset.read.setting_values import (
     spelled,
 )
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
-from n2a_bids.io.images import other_sizes, read_affine
+from n2a_bids.io.images import read_affine, unlike_voxels
 
 Group = Literal["anat-repeats", "repeats-by-echo-time", "anat-echoes", "dwi"]
 """Images of one contrast, those whose contrast follows the echo time, echoes, diffusion series."""
@@ -48,10 +48,7 @@ _COIL = "their noise and shading may differ"
 _SCANNER = "voxel sizes, distortion and shading may differ by some percent"
 
 _ECHOES = "they are echoes of one acquisition, which no mean should join; name them echo-1, echo-2, ..."
-_LARGEST_VOXEL_RATIO = 1.5
-"""Of edge lengths of anatomical images along one direction of the head. Beside a simulated head at 1 mm with
-3 to 8 % noise lay another, as noisy, coarser in one direction: the mean of both had an error lower than that
-of the finer one by 12 % or more at 1.5, and higher at 2 where noise was low, at 6 twice as high."""
+_OF_ITS_OWN = "give it a name of its own (acq-) to denoise it with its like"
 _FALSE = frozenset(("false",))
 _UNLIKE = "its settings are not those of the others"
 _REMEDY = "they are no repetitions; give it a name of its own (acq-, ce-) to denoise it with its like"
@@ -225,13 +222,8 @@ def _why_apart(
     if reason:
         return reason if reason.endswith(_ECHOES) else f"{reason}; {_REMEDY}"
     own, its = affines[first.path], affines[second.path]
-    sizes = "" if own is None or its is None else other_sizes(own, its, _LARGEST_VOXEL_RATIO)
-    if not sizes:
-        return ""
-    return (
-        f"voxels of {sizes} mm (the latter of {second.path.name}) differ too much: a mean of both is blurred "
-        "more than it is less noisy; give it a name of its own (acq-) to denoise it with its like"
-    )
+    unlike = "" if own is None or its is None else unlike_voxels(own, its, second.path.name)
+    return f"{unlike}; {_OF_ITS_OWN}" if unlike else ""
 
 
 def _is_special(image: ImageFile) -> bool:

@@ -14,6 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.algorithms.preparation.gaps import Gaps
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
@@ -37,7 +38,7 @@ from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.io.gaps import load_gaps
-from n2a_bids.io.images import load, load_mask, same_grid, save_like
+from n2a_bids.io.images import load, load_mask, same_grid, save_like, unlike_voxels
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
@@ -161,12 +162,21 @@ class AlignRepetitions(ResumableInterface):
             else:
                 if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
                     transform = np.eye(4)
-                measured = None if gaps is None else gaps.measured
-                alike = self.inputs.match_shading
-                qc = judge(*load(path), transform, grid, inputs.limits(), measured, match_shading=alike)
+                qc = self._qc_of(path, transform, gaps, grid, reference)
             values = Path(inputs.values_files[index]) if isdefined(inputs.values_files) else path
             repetitions.append(JudgedRepetition(path, transform, qc, index == inputs.index, gaps, values))
         return repetitions
+
+    def _qc_of(
+        self, path: Path, transform: Matrix, gaps: Gaps | None, grid: PlacedImage, reference: Path
+    ) -> AlignmentQC:
+        """How well a repetition fits, and why it is refused; without BIDS nobody looked at voxels before."""
+        image, affine = load(path)
+        measured = None if gaps is None else gaps.measured
+        alike = self.inputs.match_shading
+        qc = judge(image, affine, transform, grid, self.inputs.limits(), measured, match_shading=alike)
+        unlike = unlike_voxels(affine, grid.affine, reference.name)
+        return replace(qc, reason=unlike) if unlike else qc
 
     def _gap_files(self) -> list[str]:
         given = self.inputs.gap_files

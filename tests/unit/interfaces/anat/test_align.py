@@ -287,6 +287,20 @@ def test_align_repetitions_takes_runs_of_another_voxel_size(tmp_path, noisy_runs
     assert rows[1]["interpolated"]
 
 
+def test_a_run_of_far_larger_voxels_is_left_out(tmp_path, noisy_runs, head, write, affine):
+    """A mean of it and the others is blurred: whoever calls this may not have looked at headers before."""
+    first, second, third = noisy_runs(3, noise_sd=20)
+    thick = third.reshape(40, 44, 18, 2).mean(axis=3)
+    where = affine @ np.diag([1.0, 1, 2, 1])
+    where[:3, 3] += affine[:3, 2] / 2
+    files = [write("run-1", first), write("run-2", second), write("thick", thick, where)]
+    still = itk(tmp_path, "still", np.eye(4))
+    outputs = align(tmp_path, files, write("mask", head[1]), [still, still])
+    assert outputs.accepted == [0, 1]
+    reason = json.loads(Path(outputs.record_file).read_text())["repetitions"][2]["reason"]
+    assert reason.startswith("voxels of 4 x 4 x 8 and 4 x 4 x 4 mm (the latter of run-1.nii.gz) differ too")
+
+
 def test_save_like_of_the_reference_is_the_geometry_of_every_output(tmp_path, pair, motion):
     """Masks and aligned runs have the header geometry of the reference."""
     outputs = align(
