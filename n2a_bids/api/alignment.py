@@ -166,7 +166,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
     Returns
     -------
     outputs : namespace
-        The outputs of `AlignRepetitions`.
+        The outputs of `AlignRepetitions`, with the warnings of `FindGaps` before its own.
     """
     if len(paths) < 2:
         raise BIDSDataError(f"expected two images or more to align, found {len(paths)}")
@@ -193,7 +193,9 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
         match_shading=not how.different_contrast,
         **how.thresholds,
     )
-    return _run(aligning, folder / "aligned")
+    found = _run(aligning, folder / "aligned")
+    found.warnings = [*gaps.warnings, *found.warnings]
+    return found
 
 
 def _mask_interface(path: str, how: AlignmentOptions) -> Interface:

@@ -106,6 +106,16 @@ def test_runs_that_do_not_fit_are_refused_by_name(files, capsys):
     assert "two.nii.gz" in told and not files["out"].exists()
 
 
+def test_what_is_odd_in_a_run_is_told(files, capsys):
+    """Specks of impossible values were taken out without a word, where the app names them."""
+    run = nb.load(files["two"])
+    data = run.get_fdata(dtype=np.float32)
+    data[3, 4, 5] = 1e6
+    nb.save(nb.Nifti1Image(data, run.affine), files["two"])
+    assert _denoise(files, "--mask", files["mask"]) == 0
+    assert "WARNING: two.nii.gz: 1 voxel of impossible intensity" in capsys.readouterr().err
+
+
 def test_lone_head_finds_its_brain(files, monkeypatch):
     """One run needs no alignment: the brain is found in it, and the record keeps its name."""
     monkeypatch.setattr("n2a_bids.tools.denoise.write_brain_mask", lambda head, mask, threads: files["mask"])
