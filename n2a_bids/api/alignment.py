@@ -19,7 +19,7 @@ from n2a_bids.config.options import check_choices
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
-from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
+from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid, owner_of_mask
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed
@@ -54,7 +54,7 @@ class AlignmentOptions:
     """How files are aligned."""
 
     mask: Path | None = None
-    """Brain, for all of them; None: it is found in each."""
+    """Brain of the image that has its grid, else of the first; None: it is found in each."""
     config: AlignConfig = field(default_factory=AlignConfig)
     different_contrast: bool = False
     random_seed: int = RANDOM_SEED
@@ -85,7 +85,8 @@ def align(
     images : sequence of image
         Two or more heads of one person: paths, images of nibabel, or (array, affine).
     mask : image, optional
-        Brain, in the world coordinates of the images: it is taken for all of them. By default it is found.
+        Brain of one of the images, which is the reference then: the one that has its grid, else the first.
+        By default it is found in each.
     space : {"reference", "halfway"}
         Grid of the best repetition as it lies, or moved to the middle between all.
     different_contrast : bool
@@ -174,14 +175,16 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
     if how.mask is not None:
         _read(how.mask, "a mask")
     gaps = _run(FindGaps(in_files=list(map(str, paths))), folder / "gaps")
+    owner = None if how.mask is None else gaps.out_files[owner_of_mask(how.mask, paths)]
     masks = [
-        _run(_mask_interface(path, how), folder / f"mask-{index}").out_mask
+        _run(_mask_interface(path, how, owner), folder / f"mask-{index}").out_mask
         for index, path in enumerate(gaps.out_files)
     ]
-    chosen = _run(
-        ChooseReference(in_files=gaps.out_files, mask_files=masks, gap_files=gaps.gap_files),
-        folder / "reference",
-    )
+    choice = ChooseReference(in_files=gaps.out_files, mask_files=masks, gap_files=gaps.gap_files)
+    if owner is not None:
+        # Results take the mask of the reference: of a head that moved, it lies on one of the images only.
+        choice.inputs.required_index = gaps.out_files.index(owner)
+    chosen = _run(choice, folder / "reference")
     aligning = AlignRepetitions(
         in_files=gaps.out_files,
         gap_files=gaps.gap_files,
@@ -198,10 +201,10 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
     return found
 
 
-def _mask_interface(path: str, how: AlignmentOptions) -> Interface:
-    if how.mask is None:
+def _mask_interface(path: str, how: AlignmentOptions, owner: str | None) -> Interface:
+    if owner is None:
         return BrainMask(in_file=path, threads=how.threads)
-    return GivenBrainMask(in_file=path, mask_file=str(how.mask))
+    return GivenBrainMask(in_file=path, mask_file=str(how.mask), owner_file=owner)
 
 
 def _register(chosen: SimpleNamespace, folder: Path, how: AlignmentOptions) -> list[str]:

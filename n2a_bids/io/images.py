@@ -154,13 +154,21 @@ def load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
     return data > 0.5
 
 
-def mask_in_world(path: Path, reference: Path) -> NDArray[np.bool_]:
-    """Read a mask that lies in the world of a reference image, on whatever grid: the nearest voxel counts."""
+def mask_in_world(path: Path, reference: Path, motion: Affine | None = None) -> NDArray[np.bool_]:
+    """Read a mask that lies in the world of a reference image, on whatever grid: the nearest voxel counts.
+
+    Parameters
+    ----------
+    motion : Affine, optional
+        World of the reference to that of the mask, where they are not the same.
+    """
     data, affine = load(path)
-    if same_grid(path, reference):
+    motion = motion or Affine()
+    is_same = np.array_equal(motion.matrix, np.eye(4))
+    if is_same and same_grid(path, reference):
         return data > 0.5
     target = nb.load(reference)
-    to_voxels = Affine().between_voxels(target.affine, affine)
+    to_voxels = motion.between_voxels(target.affine, affine)
     inside = (data > 0.5).astype(np.uint8)
     shown = ndimage.affine_transform(inside, to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0)
     return shown > 0

@@ -11,6 +11,7 @@ from nipype import Workflow
 from nipype.interfaces.base import isdefined
 from valid_dataset import assert_valid
 
+from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.app.batch import run_batch
 from n2a_bids.app.nipype_settings import configure_nipype
 from n2a_bids.app.work import ParticipantWork
@@ -25,6 +26,7 @@ from n2a_bids.config import (
 )
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.io.images import save_like
 from n2a_bids.io.weights import PACKAGED
 from n2a_bids.reports.records.units import find_records
 from n2a_bids.system.signals import Interruption
@@ -177,6 +179,23 @@ def test_mask_wf_takes_the_method_that_is_asked_for(tmp_path):
     names = [type(workflow.get_node("brain").interface).__name__ for workflow in interfaces]
     assert names == ["GivenBrainMask", "BrainMask", "NetworkBrainMask", "TemplateBrainMask"]
     assert interfaces[3].get_node("brain").inputs.template == "Mine"
+
+
+def test_a_given_mask_is_laid_on_heads_that_moved(tmp_path, head, affine):
+    """It lies on the second image: on the first it follows the head, and is not looked for beside it."""
+    files = [tmp_path / f"run-{number}.nii.gz" for number in (1, 2)]
+    for path, shift in zip(files, (50.0, 0.0), strict=True):
+        where = affine.copy()
+        where[2, 3] += shift
+        nb.Nifti1Image(head[0].astype(np.float32), where).to_filename(path)
+    given = save_like(head[1], files[1], tmp_path / "mask.nii.gz", np.uint8)
+    wf = init_mask_wf(MaskConfig(), given=given, owner=1)
+    wf.base_dir = str(tmp_path)
+    wf.inputs.inputnode.in_files = [str(path) for path in files]
+    wf.run()
+    for number in range(2):
+        found = next(tmp_path.glob(f"**/_brain{number}/brain_mask.nii.gz"))
+        assert dice(nb.load(found).get_fdata() > 0, head[1]) > 0.95
 
 
 def test_derivatives_without_a_fitting_mask_are_told(unit, config, tmp_path):

@@ -14,13 +14,19 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.preparation.background import without_noisy_background
+from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, find_start
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
+
+_HEAD_BLUR_VOXELS = 1.5
 
 
 class _MaskOutputSpec(TraitedSpec):
@@ -117,17 +123,33 @@ class TemplateBrainMask(ResumableInterface):
 class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image that needs a mask")
     mask_file = File(exists=True, mandatory=True, desc="brain mask in the same world coordinates")
+    owner_file = File(exists=True, desc="head that the mask lies on; the image itself if not given")
 
 
 class GivenBrainMask(ResumableInterface):
-    """A mask that the user brings, on the grid of the image: resampled (nearest voxel) where it is not."""
+    """A mask that the user brings, on the grid of the image: resampled (nearest voxel) where it is not.
+
+    Where the head of this image lies elsewhere in the world than that of the image which the mask was drawn
+    on (the table stood elsewhere), the mask goes with it, as far as a first look on a coarse grid tells.
+    """
 
     input_spec = _GivenBrainMaskInputSpec
     output_spec = _MaskOutputSpec
 
     def _run_interface(self, runtime):
         image, mask = Path(self.inputs.in_file), Path(self.inputs.mask_file)
-        inside = mask_in_world(mask, image)
+        owner = Path(self.inputs.owner_file) if isdefined(self.inputs.owner_file) else image
+        motion = Affine() if owner == image else find_start(_head(owner), _head(image))
+        inside = mask_in_world(mask, image, ~motion)
         out_mask = save_like(inside, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
         self._results["out_mask"] = os.fspath(check_brain(out_mask, image, os.fspath(mask)))
         return runtime
+
+
+def _head(path: Path) -> PlacedImage:
+    """A whole head, told from the air: a mask of its brain may lie beside it."""
+    image, affine = load(path)
+    image = np.nan_to_num(image, posinf=0.0, neginf=0.0)
+    smooth = gaussian_blur(image, _HEAD_BLUR_VOXELS, 2.0)
+    smooth = np.minimum(smooth, np.percentile(smooth, 99))
+    return PlacedImage(image, affine, smooth > otsu_threshold(smooth))

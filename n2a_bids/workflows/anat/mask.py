@@ -21,6 +21,7 @@ def init_mask_wf(
     config: MaskConfig,
     *,
     given: Path | None = None,
+    owner: int = 0,
     threads: int = 1,
     random_seed: int = 1,
     is_ratio: bool = False,
@@ -32,7 +33,9 @@ def init_mask_wf(
     config : MaskConfig
         Method, used where no mask is given.
     given : Path, optional
-        Brain mask that the user brought: it is taken for all repetitions, by world coordinates.
+        Brain mask that the user brought: it is taken for all repetitions.
+    owner : int
+        Index of the image that it lies on: where the head lies elsewhere in another, the mask follows it.
     threads : int
         Threads that the network may use.
     random_seed : int
@@ -65,7 +68,14 @@ def init_mask_wf(
     workflow.connect(
         [(inputnode, brain, [("in_files", "in_file")]), (brain, outputnode, [("out_mask", "mask_files")])]
     )
+    if given is not None:
+        workflow.connect([(inputnode, brain, [(("in_files", _member, owner), "owner_file")])])
     return workflow
+
+
+def _member(files: list[str], index: int) -> str:
+    """One of several files; nipype calls it where a connection leads from a list to a file."""
+    return files[index]
 
 
 def mask_method(config: MaskConfig, given: Path | None = None) -> str:

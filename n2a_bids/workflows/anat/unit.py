@@ -13,9 +13,9 @@ from n2a_bids.dataset.group.sidecar_duplicates import count_processing
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.aligned import KeepAligned
+from n2a_bids.interfaces.anat.register import owner_of_mask
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
-from n2a_bids.io.images import same_grid
 from n2a_bids.workflows.anat.align import init_align_wf, init_single_wf
 from n2a_bids.workflows.anat.downstream import init_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
@@ -145,8 +145,16 @@ def _init_preparation(
     random_seed, is_ratio = config.denoise.random_seed, find_contrast(unit.suffix).has_noisy_background
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
     threads = config.resources.omp_nthreads
-    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed, is_ratio=is_ratio)
-    align = _init_alignment(unit, config, None if given is None else _owner_of_mask(given, unit))
+    owner = None if given is None else owner_of_mask(given, [image.path for image in unit.images])
+    mask = init_mask_wf(
+        config.mask,
+        given=given,
+        owner=owner or 0,
+        threads=threads,
+        random_seed=random_seed,
+        is_ratio=is_ratio,
+    )
+    align = _init_alignment(unit, config, owner)
     inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     seen = [("outputnode.accepted", "accepted"), ("outputnode.warnings", "alignment_warnings")]
     workflow.connect(
@@ -196,11 +204,3 @@ def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config) -> 
         workflow.connect([(demodulate, align, values)])
     if writes_complex(unit, config):
         add_complex_output(workflow, unit, config, (align, "outputnode.phase_file"))
-
-
-def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:
-    """Index of the image that a given mask lies on; the first, if it has a grid of its own."""
-    for index, image in enumerate(unit.images):
-        if image.path.exists() and same_grid(mask, image.path, tolerance_mm=1e-2):
-            return index
-    return 0

@@ -95,6 +95,24 @@ def test_moved_repetitions_are_aligned(runs):
     assert np.corrcoef(*aligned)[0, 1] > 0.9
 
 
+def test_a_given_mask_is_that_of_the_result(runs):
+    """On its grid, or in the world of the first image: where the head moved it lies beside other brains.
+
+    The other image is the quieter one, and would be the reference if no mask was given.
+    """
+    images, brain = runs
+    moved = AFFINE.copy()
+    moved[:3, 3] += (0.0, 0.0, 40.0)
+    quiet = (head_phantom()[0] + np.random.default_rng(1).normal(0, 10, brain.shape), moved)
+    cut = AFFINE.copy()
+    cut[:3, 3] += AFFINE[:3, :3] @ (2, 2, 2)
+    for given, order in (((brain, AFFINE), 1), ((brain[2:, 2:, 2:], cut), 1), ((brain, AFFINE), -1)):
+        found = n2a_bids.align([images[0], quiet][::order], given)
+        np.testing.assert_array_equal(found.mask.get_fdata() > 0, brain)
+        np.testing.assert_array_equal(found.mask.affine, AFFINE)
+        assert found.accepted == (0, 1)
+
+
 def test_noise_is_estimated(runs):
     """To a few percent of what was added."""
     images, brain = runs

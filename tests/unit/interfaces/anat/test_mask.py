@@ -49,6 +49,20 @@ def test_given_brain_mask_is_resampled_by_world_coordinates(head_files, tmp_path
     np.testing.assert_array_equal(load(found)[0] > 0, expected)
 
 
+def test_given_brain_mask_follows_the_head(head_files, tmp_path, head, affine):
+    """To where the table stood otherwise: by world coordinates it would lie beside the brain."""
+    owner, mask = head_files
+    where = affine.copy()
+    where[:3, 3] += (20, -10, 60)
+    moved = tmp_path / "moved.nii.gz"
+    image = nb.Nifti1Image(load(owner)[0], where)
+    nb.save(image, moved)
+    found = GivenBrainMask(in_file=moved, mask_file=mask, owner_file=owner).run(cwd=str(tmp_path)).outputs
+    assert dice(load(found.out_mask)[0] > 0, head[1]) > 0.95
+    found = GivenBrainMask(in_file=owner, mask_file=mask, owner_file=owner).run(cwd=str(tmp_path)).outputs
+    np.testing.assert_array_equal(load(found.out_mask)[0] > 0, head[1])
+
+
 def test_empty_brain_mask_is_an_error_that_names_the_image(head_files, tmp_path):
     """An empty mask is refused with what to do."""
     image, mask = head_files
