@@ -83,12 +83,10 @@ def init_align_wf(
     space = MIDSPACE if config.space == "halfway" else ""
     workflow.__desc__ = joined_sentences([sentence("aligned", repetitions="The repetitions", space=space)])
     of_complex = ["values_files", "phase_files"]
-    inputnode = Node(
-        IdentityInterface(["in_files", "mask_files", "gap_files", *of_complex]), name="inputnode"
-    )
+    given = ["in_files", "mask_files", "gap_files", *of_complex]
+    inputnode = Node(IdentityInterface(given), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
-    reference = _reference_node(processing_steps, required_index)
-    reference.inputs.takes_first = of_one_echo
+    reference = _reference_node(processing_steps, required_index, takes_first=of_one_echo)
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     registration = RegisterRigid(random_seed=random_seed, match_shading=not different_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
@@ -134,8 +132,10 @@ def _resample_node(
     return Node(interface, name="resample", mem_gb=2.5)
 
 
-def _reference_node(processing_steps: Sequence[int], required_index: int | None) -> Node:
-    reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
+def _reference_node(
+    processing_steps: Sequence[int], required_index: int | None, *, takes_first: bool
+) -> Node:
+    reference = Node(ChooseReference(takes_first=takes_first), name="reference", mem_gb=1.0)
     if required_index is not None:
         reference.inputs.required_index = required_index
     if processing_steps:
