@@ -10,7 +10,7 @@ from pathlib import Path
 from nipype import Workflow
 
 from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
-from n2a_bids.app.log import participant_lock, run_record, write_log
+from n2a_bids.app.log import participant_lock, results_lock, run_record, write_log
 from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork, crash_sentences, error_sentence, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
@@ -89,6 +89,7 @@ def run_batch(
         for item in batch:
             try:
                 locks.enter_context(participant_lock(item.label, config))
+                locks.enter_context(results_lock(item.label, config))
                 _begin(item, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)

@@ -1,15 +1,17 @@
-"""The log folder of a participant: settings and versions of each run, and the lock while it works."""
+"""The log folder of a participant: settings and versions of each run, and the locks while it works."""
 
 from __future__ import annotations
 
 import fcntl
 import importlib.metadata
+import os
 import platform
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from n2a_bids import __version__
 from n2a_bids.config import Config
@@ -53,8 +55,32 @@ def participant_lock(label: str, config: Config) -> Iterator[None]:
     ConfigError
         If another process holds it.
     """
-    with _lock(f"sub-{label}", config.work_dir):
+    with _work_lock(f"sub-{label}", config.work_dir):
         yield
+
+
+@contextmanager
+def results_lock(label: str, config: Config) -> Iterator[None]:
+    """Keep a second process off the results of a participant, whatever its work directory.
+
+    Both would write under the same names, and a mean of the one could stand beside an image of the other.
+
+    Raises
+    ------
+    ConfigError
+        If another process holds it.
+    """
+    path = config.output_dir / f"sub-{label}" / "log" / "lock"
+    refusal = (
+        f"sub-{label}: another process is writing its results to {config.output_dir}; wait for its end, or "
+        "give this run another output directory"
+    )
+    with _lock(path, refusal):
+        try:
+            yield
+        finally:
+            # While it is held: who has it open already looks whether it is there still.
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,26 +92,42 @@ def training_lock(config: Config) -> Iterator[None]:
     ConfigError
         If another process trains there.
     """
-    with _lock("training", config.work_dir):
+    with _work_lock("training", config.work_dir):
         yield
 
 
 @contextmanager
-def _lock(name: str, work_dir: Path) -> Iterator[None]:
-    """A lock that goes with the process, however that ends. File systems without locks are trusted."""
-    path = work_dir / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{name}: another process is working on it in {work_dir}; wait for its end, or give this run "
-                "another work directory with -w"
-            ) from error
-        except OSError:
-            pass
+def _work_lock(name: str, work_dir: Path) -> Iterator[None]:
+    refusal = (
+        f"{name}: another process is working on it in {work_dir}; wait for its end, or give this run "
+        "another work directory with -w"
+    )
+    with _lock(work_dir / "locks" / name, refusal):
         yield
+
+
+@contextmanager
+def _lock(path: Path, refusal: str) -> Iterator[None]:
+    """A lock that goes with the process, however that ends. File systems without locks are trusted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(refusal) from error
+            except OSError:
+                pass
+            if _is_file_of(path, stream):
+                yield
+                return
+
+
+def _is_file_of(path: Path, stream: IO[str]) -> bool:
+    """Whether an open file is there still: its holder may have deleted it meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    return False
 
 
 def _version(package: str) -> str:

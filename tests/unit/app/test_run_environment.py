@@ -10,8 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nipype import Workflow
 
-from n2a_bids.app.log import participant_lock, write_log
+from n2a_bids.app import batch
+from n2a_bids.app.batch import run_batch
+from n2a_bids.app.log import participant_lock, results_lock, write_log
 from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_reports
 from n2a_bids.app.participant import result_remarks
 from n2a_bids.app.work import ParticipantWork, explain, work_dir_of
@@ -20,6 +23,7 @@ from n2a_bids.config.toml import read_settings
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import ConfigError
 from n2a_bids.system.environment import brief_environment, prepare_environment
+from n2a_bids.system.signals import Interruption
 
 
 @pytest.fixture
@@ -194,27 +198,58 @@ def test_log_holds_settings_and_versions(config):
     assert "version_torch" in path.read_text()
 
 
-def _try_lock(config: Config, answers) -> None:
+def _try_lock(lock, config: Config, answers) -> None:
     try:
-        with participant_lock("01", config):
+        with lock("01", config):
             answers.put("free")
-    except ConfigError:
-        answers.put("held")
+    except ConfigError as error:
+        answers.put(str(error))
 
 
-def test_one_participant_is_locked_against_a_second_process(config):
-    """Another process is refused while the block runs, and not after it."""
+def _other_process(lock, config: Config) -> str:
+    """What a second process is answered that asks for a lock."""
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
-    with participant_lock("01", config), participant_lock("02", config):
-        child = context.Process(target=_try_lock, args=(config, answers))
-        child.start()
-        assert answers.get(timeout=30) == "held"
-        child.join()
-    child = context.Process(target=_try_lock, args=(config, answers))
+    child = context.Process(target=_try_lock, args=(lock, config, answers))
     child.start()
-    assert answers.get(timeout=30) == "free"
+    answer = answers.get(timeout=30)
     child.join()
+    return answer
+
+
+@pytest.mark.parametrize("lock", [participant_lock, results_lock])
+def test_one_participant_is_locked_against_a_second_process(config, lock):
+    """Another process is refused while the block runs, and not after it."""
+    with lock("01", config), lock("02", config):
+        assert "sub-01: another process is" in _other_process(lock, config)
+    assert _other_process(lock, config) == "free"
+
+
+def test_results_are_locked_whatever_the_work_directory(config):
+    """Two runs with options of their own would mix their images under the same names."""
+    elsewhere = replace(config, work_dir=config.work_dir.with_name("other"))
+    with results_lock("01", config):
+        refused = _other_process(results_lock, elsewhere)
+        assert "another output directory" in refused
+        assert "-w" not in refused, "another work directory does not help"
+        assert _other_process(results_lock, replace(config, output_dir=config.output_dir / "x")) == "free"
+    assert not list(config.output_dir.rglob("lock")), "it is no result"
+
+
+def test_run_batch_holds_the_lock_of_results(config, monkeypatch):
+    """While it works; what another process holds is not touched, and fails with the reason."""
+    held = []
+    monkeypatch.setattr(batch, "init_participant_wf", lambda *arguments: Workflow("sub_01"))
+    monkeypatch.setattr(
+        batch, "run_to_the_end", lambda *arguments: held.append(_other_process(results_lock, config)) or ""
+    )
+    assert run_batch([work()], config, Interruption()) == {"01": []}
+    assert "another process is writing its results" in held[0]
+    with results_lock("01", config):
+        before = sorted(config.output_dir.rglob("*"))
+        (sentence,) = run_batch([work()], config, Interruption())["01"]
+        assert "another process is writing its results" in sentence
+        assert sorted(config.output_dir.rglob("*")) == before
 
 
 def test_work_directory_of_a_participant_holds_the_version(config):
