@@ -10,7 +10,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.complex_parts import Demodulate, RestorePhase
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.image_checks import CheckImages
-from n2a_bids.workflows.derivatives import Output
+from n2a_bids.workflows.derivatives import complex_outputs
 
 
 def joined(lists: list[list[str]]) -> list[str]:
@@ -54,11 +54,6 @@ def init_demodulate_node(unit: DenoisingUnit) -> MapNode | None:
     return node
 
 
-def writes_complex(unit: DenoisingUnit, config: Config) -> bool:
-    """Whether the denoised image is written with its phase, too."""
-    return config.outputs.complex_output and unit.uses_phase
-
-
 def add_complex_output(
     workflow: Workflow, unit: DenoisingUnit, config: Config, phase: tuple[Node | Workflow, str]
 ) -> None:
@@ -76,15 +71,10 @@ def add_complex_output(
         What gives the phase on the grid of the result, and the name of that output.
     """
     restore = Node(RestorePhase(), name="restore_phase", mem_gb=2.0)
-    rows = {
-        name: Output(name, unit.suffix, "denoised", datatype=unit.datatype, part=part)
-        for name, part in (("magnitude", "mag"), ("phase", "phase"))
-    }
-    write = Node(
-        WriteDerivatives({name: row.paths(unit, config) for name, row in rows.items()}), name="write_complex"
-    )
-    files = [(f"{name}_file", name) for name in rows]
-    sidecars = [(f"{name}_sidecar", f"{name}_sidecar") for name in rows]
+    rows = complex_outputs(unit)
+    write = Node(WriteDerivatives({row.field: row.paths(unit, config) for row in rows}), name="write_complex")
+    files = [(f"{row.field}_file", row.field) for row in rows]
+    sidecars = [(row.sidecar, f"{row.field}_sidecar") for row in rows]
     workflow.connect(
         [
             (workflow.get_node("denoise"), restore, [("out_file", "in_file")]),

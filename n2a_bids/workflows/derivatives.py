@@ -68,6 +68,11 @@ def needs_own_grids(unit: DenoisingUnit, config: Config) -> bool:
     return writes_own_grids(unit, config) or (pair_is_emitted and len(unit.images) > 1)
 
 
+def writes_complex(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether the denoised image is written with its phase, too."""
+    return config.outputs.complex_output and unit.uses_phase
+
+
 def measures_regions(unit: DenoisingUnit, config: Config) -> bool:
     """Written where regions of an atlas were asked for, and noise is known place by place."""
     return config.outputs.regions is not None and unit.has_regional_noise
@@ -200,6 +205,23 @@ OWN_GRID_OUTPUTS: tuple[Output, ...] = tuple(
 )
 """Of diffusion series, by a workflow of its own."""
 
+
+def complex_outputs(unit: DenoisingUnit) -> tuple[Output, ...]:
+    """Rows of magnitude and phase of a complex image, which nodes of their own write."""
+    return tuple(
+        Output(
+            name,
+            unit.suffix,
+            "denoised",
+            datatype=unit.datatype,
+            sidecar=f"{name}_sidecar",
+            part=part,
+            is_written=writes_complex,
+        )
+        for name, part in (("magnitude", "mag"), ("phase", "phase"))
+    )
+
+
 REGION_FIGURES = ("regions", "regionalnoise")
 """Labels of the figures of the regions."""
 
@@ -227,12 +249,18 @@ def superseded_outputs(unit: DenoisingUnit, config: Config) -> list[Output]:
     replaced it.
     """
     own_grids = OWN_GRID_OUTPUTS if unit.datatype == "dwi" else ()
-    rows = (*_table(unit), *region_outputs(unit), *own_grids)
-    return [row for row in rows if not row.is_written(unit, config) and _is_of_this_group(row, unit)]
+    rows = (*_table(unit), *region_outputs(unit), *own_grids, *complex_outputs(unit))
+    return [row for row in rows if not row.is_written(unit, config) and _is_of_this_group(row, unit, config)]
 
 
-def _is_of_this_group(row: Output, unit: DenoisingUnit) -> bool:
+def _is_of_this_group(row: Output, unit: DenoisingUnit, config: Config) -> bool:
     """Whether files of a row are of this group for sure: a run may have been denoised alone, by its name."""
+    if row.part:
+        # Magnitudes that were denoised as such bear part- in their names.
+        (record,) = Output("record_file", "figures", "denoised", ".json", unit.datatype, part=row.part).paths(
+            unit, config
+        )
+        return not record.exists()
     if not row.of_each_repetition:
         return True
     return len(unit.images) > 1 and (row in OWN_GRID_OUTPUTS or unit.has_echoes)

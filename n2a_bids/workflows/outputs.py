@@ -35,6 +35,7 @@ def init_outputs_wf(
     *,
     mask_method: str = "not recorded",
     given_mask: Path | None = None,
+    outdated: Sequence[Path] = (),
 ) -> Workflow:
     """Write images, sidecars, tables, transforms and figures of a unit.
 
@@ -48,6 +49,8 @@ def init_outputs_wf(
         How the brain was found, in a few words.
     given_mask : Path, optional
         Mask that the user gave.
+    outdated : sequence of Path
+        Further files that an earlier run of this group may have left and this one does not renew.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def init_outputs_wf(
     )
     if is_estimated:
         workflow.connect(inputnode, "distortion", describe, "distortion_file")
-    _add_sinks(workflow, unit, config, rows)
+    _add_sinks(workflow, unit, config, rows, outdated)
     return workflow
 
 
@@ -109,16 +112,25 @@ def _describe_node(unit: DenoisingUnit, config: Config, mask_method: str, given_
     )
 
 
-def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
+def _superseded(unit: DenoisingUnit, config: Config, outdated: Sequence[Path]) -> list[str]:
     """Files that an earlier run with other options may have left, with their sidecars and figures."""
     rows = superseded_outputs(unit, config)
-    figures = [row.desc for row in rows if not row.of_each_repetition]
+    figures = [row.desc for row in rows if not (row.of_each_repetition or row.part)]
     figures += [] if measures_regions(unit, config) else REGION_FIGURES
     files = written_files(rows, dict.fromkeys(figures), unit, config)
-    return [*files, *map(str, outdated_preproc(unit, config))]
+    # Magnitudes that are denoised as such have the names of those of a complex image.
+    renewed = written_files(outputs_of(unit, config), (), unit, config)
+    others = (*outdated, *outdated_preproc(unit, config))
+    return [*(file for file in files if file not in renewed), *map(str, others)]
 
 
-def _add_sinks(workflow: Workflow, unit: DenoisingUnit, config: Config, rows: Sequence[Output]) -> None:
+def _add_sinks(
+    workflow: Workflow,
+    unit: DenoisingUnit,
+    config: Config,
+    rows: Sequence[Output],
+    outdated: Sequence[Path],
+) -> None:
     """Bring the file and the sidecar of each row to the nodes that write them."""
     inputnode, describe = workflow.get_node("inputnode"), workflow.get_node("describe")
     for sink, of_each in (("write", False), ("write_repetitions", True)):
@@ -126,7 +138,7 @@ def _add_sinks(workflow: Workflow, unit: DenoisingUnit, config: Config, rows: Se
         if not chosen:
             continue
         targets = {row.name: row.paths(unit, config) for row in chosen}
-        write = Node(WriteDerivatives(targets, superseded=_superseded(unit, config)), name=sink)
+        write = Node(WriteDerivatives(targets, superseded=_superseded(unit, config, outdated)), name=sink)
         for row in chosen:
             workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
             if row.sidecar:

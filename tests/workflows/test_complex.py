@@ -14,6 +14,7 @@ from small_dataset import head_phantom, write_mask
 
 from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
+from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
 
@@ -94,3 +95,40 @@ def test_a_series_in_place_keeps_its_phase(tmp_path):
     phase = np.asarray(nb.load(files[0]).dataobj, np.float32)
     acquired = _values(tmp_path / "bids" / "sub-01" / "dwi", "part-phase_dwi")
     assert np.cos(phase - acquired)[truth["signal"] > 100].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("complex_output", "ignore_phase", "has_magnitudes", "deleted"),
+    [
+        (False, False, False, {"mag", "phase"}),
+        (False, False, True, {"phase"}),
+        (False, True, False, {"phase"}),
+        (True, False, False, set()),
+    ],
+)
+def test_magnitude_and_phase_do_not_outlive_their_group(
+    tmp_path, complex_output, ignore_phase, has_magnitudes, deleted
+):
+    """Written anew without the option, the group takes them along; a magnitude denoised as such stays."""
+    write_complex_t1w(tmp_path / "bids", ["rad", "rad"])
+    config = Config(
+        tmp_path / "bids",
+        tmp_path / "out",
+        tmp_path / "work",
+        "uuid",
+        selection=SelectionConfig(ignore_phase=ignore_phase),
+        outputs=OutputConfig(complex_output=complex_output),
+    )
+    if has_magnitudes:
+        anat = tmp_path / "out" / "sub-01" / "anat"
+        anat.mkdir(parents=True)
+        (anat / "sub-01_part-mag_desc-denoised_figures.json").write_text("{}")
+    (unit,) = collect(config.bids_dir, config.selection).units
+    write = init_outputs_wf(unit, config).get_node("write")
+    superseded = {Path(path) for path in write.inputs.superseded}
+    of_parts = {path.name for path in superseded if "_part-" in path.name and "_desc-denoised_" in path.name}
+    assert of_parts == {
+        f"sub-01_part-{part}_desc-denoised_T1w.{end}" for part in deleted for end in ("nii.gz", "json")
+    }
+    assert not superseded & {Path(path) for paths in write.inputs.targets.values() for path in paths}
+    assert not any(path.name.endswith("desc-denoised_T1w.svg") for path in superseded), "drawn anew"

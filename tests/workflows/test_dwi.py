@@ -24,6 +24,7 @@ from n2a_bids.lab.simulation.dwi import distort
 from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.workflows import node_memory
 from n2a_bids.workflows.derivatives import superseded_outputs
+from n2a_bids.workflows.dwi import tensor
 from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
@@ -293,6 +294,26 @@ def test_series_on_own_grids_do_not_outlive_their_group(tmp_path):
         config = Config(tmp_path / "bids", tmp_path / "out", tmp_path / "work", "uuid", outputs=outputs)
         names = {path.name for row in superseded_outputs(unit, config) for path in row.paths(unit, config)}
         assert own & names == (set() if asked else own)
+
+
+@pytest.mark.parametrize(
+    ("in_place", "has_tensor", "left"),
+    [(False, True, set()), (True, True, {"mean"}), (False, False, {"mean", "denoised"})],
+)
+def test_tensor_maps_do_not_outlive_their_group(tmp_path, monkeypatch, in_place, has_tensor, left):
+    """What this run does not fit, of the mean or at all, is deleted with its sidecar and figure."""
+    write_dataset(tmp_path / "bids", "single")
+    selection = SelectionConfig(dwi_in_place=in_place)
+    config = Config(tmp_path / "bids", tmp_path / "out", tmp_path / "work", "uuid", selection=selection)
+    (unit,) = collect(config.bids_dir, selection).units
+    if not has_tensor:
+        monkeypatch.setattr(tensor, "tensor_volumes", lambda gradients: np.array([], int))
+    maps = {f"model-tensor_param-{kind}_desc-{desc}_dwimap" for kind in ("fa", "md", "v1") for desc in left}
+    superseded = init_dwi_unit_wf(unit, config).get_node("outputs_wf.write").inputs.superseded
+    found = {name for path in superseded if "tensor" in (name := Path(path).name)}
+    figure = {"desc-tensor_dwi.svg"} if "denoised" in left else set()
+    names = {f"{name}.{end}" for name in maps for end in ("nii.gz", "json")} | figure
+    assert found == {f"{unit.label.removesuffix('_dwi')}_{name}" for name in names}
 
 
 def test_field_maps_follow_the_series_of_every_group(tmp_path):

@@ -25,10 +25,9 @@ from n2a_bids.workflows.complex_parts import (
     init_check_node,
     init_demodulate_node,
     joined,
-    writes_complex,
 )
 from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
-from n2a_bids.workflows.derivatives import measures_regions, tells_error, writes_each_echo
+from n2a_bids.workflows.derivatives import measures_regions, tells_error, writes_complex, writes_each_echo
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.node_memory import reserve_memory
 from n2a_bids.workflows.outputs import init_outputs_wf

@@ -16,8 +16,10 @@ from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.tensor import TensorMapsOfSeries
+from n2a_bids.io.json import sidecar_path
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.workflows.derivatives import is_made_of_several
+from n2a_bids.workflows.figures import figure_path
 
 FITTED = ("mean", "denoised")
 _MAPS = {
@@ -61,7 +63,7 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow = LiterateWorkflow("tensor_wf")
     inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(TENSOR_MAPS)), name="outputnode")
-    written = [desc for desc in FITTED if desc == "denoised" or is_made_of_several(unit, config)]
+    written = _written(unit, config)
     targets = {f"{kind}_{desc}": _path(unit, config, kind, desc) for desc in written for kind in _MAPS}
     write = Node(WriteDerivatives(targets), name="write")
     for desc in FITTED:
@@ -77,6 +79,20 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
             write.inputs.trait_set(**{f"{kind}_{desc}_sidecar": _sidecar(unit, config, kind, desc)})
             workflow.connect(fit, f"{kind}_file", write, f"{kind}_{desc}")
     return workflow
+
+
+def outdated_maps(unit: DenoisingUnit, config: Config) -> list[Path]:
+    """Maps that an earlier run with other options may have left: they would show an image that is gone."""
+    has_tensor = determines_tensor(unit, config.selection.b0_threshold)
+    written = _written(unit, config) if has_tensor else []
+    maps = [_path(unit, config, kind, desc) for desc in FITTED if desc not in written for kind in _MAPS]
+    figures = [] if has_tensor else [figure_path(config.output_dir, unit.entities, unit.suffix, "tensor")]
+    return [*maps, *map(sidecar_path, maps), *figures]
+
+
+def _written(unit: DenoisingUnit, config: Config) -> list[str]:
+    """Of which series maps are written: not of the mean where that is the series as acquired."""
+    return [desc for desc in FITTED if desc == "denoised" or is_made_of_several(unit, config)]
 
 
 def _path(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> Path:

@@ -18,9 +18,9 @@ from n2a_bids.interfaces.dwi.series import set_shared_inputs
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
-from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
+from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files
 from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
-from n2a_bids.workflows.derivatives import measures_regions, needs_own_grids, tells_error
+from n2a_bids.workflows.derivatives import measures_regions, needs_own_grids, tells_error, writes_complex
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf
 from n2a_bids.workflows.dwi.motion import motion_node
@@ -31,7 +31,7 @@ from n2a_bids.workflows.dwi.preparation import (
     reference_first,
 )
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
-from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, determines_tensor, init_tensor_wf
+from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, determines_tensor, init_tensor_wf, outdated_maps
 from n2a_bids.workflows.node_memory import reserve_memory
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.regions import init_regions_wf
@@ -73,7 +73,8 @@ def init_dwi_unit_wf(
     workflow.__postdesc__ = choice(unit, config)
     align = init_preparation(workflow, unit, given, config, reference_reason)
     denoise = _add_denoising(workflow, unit, config)
-    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
+    outdated = outdated_maps(unit, config)
+    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, outdated=outdated)
     workflow.add_nodes([outputs])
     targets = [outputs, *_add_maps_and_reports(workflow, unit, config)]
     if unit.distortion_is_estimated:
