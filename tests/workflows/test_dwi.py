@@ -279,6 +279,7 @@ def test_pair_on_own_grids_and_under_raw_names(finished_pair):
         sidecar = json.loads(Path(f"{stem}.json").read_text())
         assert sidecar["PhaseEncodingDirection"] == ("j-" if direction == "AP" else "j")
         assert sidecar["TotalReadoutTime"] == 0.05 and sidecar["B0FieldSource"] == "pepolar"
+        assert sidecar["DenoisedFrom"] == [f"sub-01/dwi/sub-01_dir-{one}_dwi.nii.gz" for one in ("AP", "PA")]
         assert np.loadtxt(f"{stem}.bvec").shape == (3, raw.shape[3]) == (3, np.loadtxt(f"{stem}.bval").size)
     assert_valid(root / "out", optional=True)
     assert_valid(raw_like, optional=True)
@@ -314,6 +315,31 @@ def test_tensor_maps_do_not_outlive_their_group(tmp_path, monkeypatch, in_place,
     figure = {"desc-tensor_dwi.svg"} if "denoised" in left else set()
     names = {f"{name}.{end}" for name in maps for end in ("nii.gz", "json")} | figure
     assert found == {f"{unit.label.removesuffix('_dwi')}_{name}" for name in names}
+
+
+def test_series_under_raw_names_do_not_outlive_their_group(tmp_path):
+    """A pair is two series, each in place: what an earlier run made of both as one is deleted."""
+    write_dataset(tmp_path / "bids", "reverse-pe")
+    raw_like = tmp_path / "rawlike" / "sub-01" / "dwi"
+    raw_like.mkdir(parents=True)
+    sources = [f"sub-01/dwi/sub-01_dir-{direction}_dwi.nii.gz" for direction in ("AP", "PA")]
+    (raw_like / "sub-01_rec-n2a_dwi.json").write_text(json.dumps({"DenoisedFrom": sources}))
+    (raw_like / "sub-01_dir-PA_dwi.json").write_text("{}")
+    selection = SelectionConfig(modalities=("dwi",))
+    config = Config(
+        tmp_path / "bids",
+        tmp_path / "out",
+        tmp_path / "work",
+        "uuid",
+        outputs=OutputConfig(raw_like_dir=tmp_path / "rawlike"),
+    )
+    workflow = init_participant_wf("01", collect(tmp_path / "bids", selection).units, config)
+    (name,) = (name for name in workflow.list_node_names() if name.endswith("write_raw_like"))
+    deleted = {Path(path).name for path in workflow.get_node(name).inputs.superseded}
+    assert deleted == {f"sub-01_rec-n2a_dwi{end}" for end in (".nii.gz", ".json", ".bval", ".bvec")}
+    downstream = workflow.get_node(name.rpartition(".")[0])
+    edge = (downstream.get_node("raw_like"), downstream.get_node("write_raw_like"))
+    assert ("left_out", "gone") in downstream._graph.edges[edge]["connect"]
 
 
 def test_field_maps_follow_the_series_of_every_group(tmp_path):

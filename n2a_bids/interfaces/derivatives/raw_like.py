@@ -12,11 +12,12 @@ from n2a_bids.dataset.write.raw_like.fieldmaps import (
     field_identifiers,
     raw_like_metadata,
 )
-from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
+from n2a_bids.dataset.write.raw_like.names import DENOISED_FROM, write_raw_like_files
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait
 from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.io.json import listed
 from n2a_bids.record.typed_json import JsonObject
 
 _OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")
@@ -92,6 +93,7 @@ class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
 
 class _DescribeRawLikeOutputSpec(TraitedSpec):
     sidecars = traits.List(traits.Dict(), desc="sidecar of each image, without what only derivatives have")
+    left_out = traits.List(traits.Int(), desc="indices of the series that were not denoised")
 
 
 class DescribeRawLike(ResumableInterface):
@@ -107,19 +109,26 @@ class DescribeRawLike(ResumableInterface):
         write_raw_like_files(root, bids_dir)
         if not isdefined(inputs.metadata):
             kept = {key: value for key, value in inputs.sidecar.items() if key not in _OF_DERIVATIVES}
-            self._results["sidecars"] = [kept]
+            self._results["sidecars"] = [kept | self._sources()]
             return runtime
         renamed = {Path(image): Path(target) for image, target in inputs.series.items()}
         reversed_b0 = copy_reversed_b0(bids_dir, root, renamed, inputs.b0_threshold)
         copied = copied_identifiers(bids_dir, renamed)
         copied |= field_identifiers(image.metadata for image in reversed_b0)
-        done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
-        written = inputs.accepted if isdefined(inputs.accepted) else range(len(inputs.metadata))
+        done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar} | self._sources()
+        everything = range(len(inputs.metadata))
+        written = inputs.accepted if isdefined(inputs.accepted) else everything
+        self._results["left_out"] = [index for index in everything if index not in written]
         self._results["sidecars"] = [
             raw_like_metadata(inputs.metadata[index], inputs.fields, copied, in_place=inputs.in_place) | done
             for index in written
         ]
         return runtime
+
+    def _sources(self) -> JsonObject:
+        """What went in, by its path in the input dataset."""
+        sources = [str(uri) for uri in listed(self.inputs.sidecar.get("Sources"))]
+        return {DENOISED_FROM: [uri.removeprefix("bids:raw:") for uri in sources]}
 
 
 class _CopyFieldMapsInputSpec(BaseInterfaceInputSpec):

@@ -28,6 +28,10 @@ class _WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
         traits.Str(), traits.List(traits.Str()), mandatory=True, desc="for each name, where its files go"
     )
     indices = traits.List(traits.Int(), desc="of the files of each name those that are there; all by default")
+    gone = traits.List(
+        traits.Int(),
+        desc="of the files of each name those that this run does not have, but an earlier one may: deleted",
+    )
     superseded = traits.List(traits.Str(), desc="files of earlier runs that these replace, deleted if there")
 
 
@@ -63,10 +67,16 @@ class WriteDerivatives(ResumableInterface):
                 if sidecar:
                     write_whole(sidecar_path(Path(target)), sidecar_text(sidecar) + "\n")
             written.append(target)
-        for path in _listed(self.inputs.superseded):
+        for path in (*_listed(self.inputs.superseded), *self._gone()):
             Path(path).unlink(missing_ok=True)
         self._results["out_files"] = written
         return runtime
+
+    def _gone(self) -> Iterator[Path]:
+        """Files and sidecars of repetitions of which there is none now."""
+        for targets in self.inputs.targets.values():
+            for path in (Path(targets[index]) for index in _listed(self.inputs.gone)):
+                yield from (path, sidecar_path(path))
 
     def _files(self) -> Iterator[tuple[str, str, JsonObject]]:
         """Source, target and sidecar of each file."""

@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_path
-from n2a_bids.dataset.write.raw_like.names import raw_like_path
+from n2a_bids.dataset.write.raw_like.names import outdated_raw_like, raw_like_path
 from n2a_bids.interfaces.anat.bias import BiasCorrect
 from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
@@ -58,8 +58,11 @@ def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, c
 def _connect_raw_like(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
     root = config.outputs.raw_like_dir
     describe = Node(DescribeRawLike(root=str(root), bids_dir=str(config.bids_dir)), name="raw_like")
+    target = raw_like_path(root, unit.entities, unit.suffix)
+    images = [path for image in unit.images for path in image.files]
+    outdated = outdated_raw_like(root, config.bids_dir, images, [target])
     write = Node(
-        WriteDerivatives({"raw_like": raw_like_path(root, unit.entities, unit.suffix)}), name="write_raw_like"
+        WriteDerivatives({"raw_like": target}, superseded=list(map(str, outdated))), name="write_raw_like"
     )
     workflow.connect(
         [

@@ -14,7 +14,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.names import source_uri
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.raw_like.fieldmaps import pair_fields
-from n2a_bids.dataset.write.raw_like.names import raw_like_path
+from n2a_bids.dataset.write.raw_like.names import outdated_raw_like, raw_like_path
 from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeNativeGrids, DescribeRawLike
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, shared_phase_encoding
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
@@ -156,13 +156,18 @@ def _write_raw_like(
     stems = [str(path).removesuffix(".nii.gz") for path in series]
     ends = {"series": ".nii.gz", "bval": ".bval", "bvec": ".bvec"}
     targets = {name: [Path(stem + end) for stem in stems] for name, end in ends.items()}
-    write = Node(WriteDerivatives(targets), name="write_raw_like")
+    outdated = outdated_raw_like(config.outputs.raw_like_dir, config.bids_dir, renamed, series)
+    write = Node(WriteDerivatives(targets, superseded=list(map(str, outdated))), name="write_raw_like")
     node, outputs = inputnode, ("denoised", "bval", "bvec")
     if own:
         node, outputs = own, ("out_files", "bval_files", "bvec_files")
         # A copy, or what could not be aligned, is none of them.
         workflow.connect(
-            [(inputnode, describe, [("accepted", "accepted")]), (inputnode, write, [("accepted", "indices")])]
+            [
+                (inputnode, describe, [("accepted", "accepted")]),
+                (inputnode, write, [("accepted", "indices")]),
+                (describe, write, [("left_out", "gone")]),
+            ]
         )
     workflow.connect(
         [

@@ -294,6 +294,20 @@ def test_records_leave_out_what_is_unknown():
     assert "reason" not in rows[1]
 
 
+def test_write_derivatives_deletes_what_there_is_not_any_more(tmp_path):
+    """A repetition that became the reference has no figure; that of one that was left out stays."""
+    (tmp_path / "a.svg").write_text("a")
+    targets = [tmp_path / "out" / f"run-{run}.svg" for run in (1, 2, 3)]
+    targets[0].parent.mkdir()
+    for path in (*targets, targets[1].with_suffix(".json")):
+        path.write_text("b")
+    WriteDerivatives({"figure": targets}, figure=[str(tmp_path / "a.svg")], indices=[0], gone=[1]).run()
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+        "run-1.svg": "a",
+        "run-3.svg": "b",
+    }
+
+
 def test_write_derivatives_deletes_what_it_replaces(tmp_path):
     """Results of an earlier run with other options do not stay beside those of this one; others do."""
     (tmp_path / "a.nii.gz").write_text("a")

@@ -6,17 +6,21 @@ its description and README.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from n2a_bids import __version__
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.read.layout import read_description
 from n2a_bids.dataset.write.description import BIDS_VERSION, generated_by
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
-from n2a_bids.io.json import json_text
+from n2a_bids.io.json import json_text, listed, read_json
 from n2a_bids.io.printable import printable
 
+DENOISED_FROM = "DenoisedFrom"
+"""Field of sidecars: files of the input dataset that went in. A raw dataset has no ``Sources``."""
 _README = """Denoised images under raw names, made by n2a_bids {version} from "{name}".
 
 These images are processed: `rec-n2a` in their names stands for denoising by n2a_bids. The dataset exists
@@ -37,6 +41,42 @@ def raw_like_path(root: Path, entities: Mapping[str, str], suffix: str) -> Path:
     """
     named = {**entities, "rec": f"{entities.get('rec', '')}n2a"}
     return derivative_path(root, named, suffix)
+
+
+def outdated_raw_like(
+    root: Path, bids_dir: Path, images: Iterable[Path], targets: Collection[Path]
+) -> list[Path]:
+    """Images that an earlier run made of the same ones under other names, with sidecars and tables.
+
+    It may have taken series together that are apart now, or the other way round: a tool that reads the
+    dataset would count a measurement twice.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset that looks raw.
+    bids_dir : Path
+        The input dataset.
+    images : iterable of Path
+        Files of the input dataset that are denoised.
+    targets : collection of Path
+        What is made of them now.
+
+    Returns
+    -------
+    files : list of Path
+        Known by `DENOISED_FROM` in their sidecars.
+    """
+    sources = {image.relative_to(bids_dir).as_posix() for image in images}
+    stems = {target.with_name(target.name.partition(".")[0]) for target in targets}
+    found = []
+    sidecars = [path for folder in {stem.parent for stem in stems} for path in folder.glob("*.json")]
+    for sidecar in (path for path in sorted(sidecars) if path.with_suffix("") not in stems):
+        # What somebody has spoiled tells nothing.
+        with suppress(BIDSDataError):
+            if sources & set(map(str, listed(read_json(sidecar).get(DENOISED_FROM)))):
+                found += [sidecar.with_suffix(end) for end in (".nii.gz", ".bval", ".bvec", ".json")]
+    return found
 
 
 def write_raw_like_files(root: Path, bids_dir: Path) -> None:
