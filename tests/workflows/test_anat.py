@@ -416,6 +416,8 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     assert "N4" in json.loads((anat / "sub-01_desc-preproc_T1w.json").read_text())["Description"]
     raw_like = config.work_dir / "rawlike"
     assert (raw_like / "sub-01/anat/sub-01_rec-n2a_T1w.nii.gz").exists()
+    sidecar = json.loads((raw_like / "sub-01/anat/sub-01_rec-n2a_T1w.json").read_text())
+    assert sidecar["DenoisedFrom"] == [f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz" for run in (1, 2)]
     assert json.loads((raw_like / "dataset_description.json").read_text())["DatasetType"] == "raw"
 
     write_dataset_files(config.output_dir, bids, config.derivatives)
@@ -499,6 +501,13 @@ def test_mean_of_echoes_is_one_image(make_bids, head, noisy_runs, affine, config
         path.name for path in (config.output_dir / "sub-01" / "anat").glob("*_desc-denoised_T1w.nii.gz")
     }
     assert written == {"sub-01_desc-denoised_T1w.nii.gz"}
+
+
+def test_the_reference_has_no_alignment_figure_of_an_earlier_run(config):
+    """Another run may have been the reference then: the page would show this one as moved."""
+    reports = init_reports_wf(make_unit(config.bids_dir), config)
+    edge = (reports.get_node("inputnode"), reports.get_node("write_alignment"))
+    assert ("reference", "gone") in reports._graph.edges[edge]["connect"]
 
 
 @pytest.mark.parametrize(("strategy", "stays"), [("auto", True), ("recorrupted", False)])

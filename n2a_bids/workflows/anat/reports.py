@@ -75,7 +75,8 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
         [
             (inputnode, select_reference, [("reference", "indices")]),
             (inputnode, select_labels, [("moved", "indices")]),
-            (inputnode, write, [("moved", "indices")]),
+            # An earlier run may have moved what is the reference now.
+            (inputnode, write, [("moved", "indices"), ("reference", "gone")]),
             (
                 inputnode,
                 draw,
