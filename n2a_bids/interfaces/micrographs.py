@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from n2a_bids.dataset.read.micrographs import pixel_size_mm
+from n2a_bids.dataset.read.micrographs import EXTENSIONS, pixel_size_mm
 from n2a_bids.denoising.microscopy.exposures import Exposures, align_exposures, load_exposures
 from n2a_bids.denoising.microscopy.frames import sum_frames
 from n2a_bids.denoising.microscopy.rounding import with_rounding
@@ -217,6 +218,7 @@ class WriteMicrographs(ResumableInterface):
             # First what fills a disk: no sidecar is left without its image.
             write_micrograph(target, image, like, as_float=as_float)
             write_whole(sidecar_path(target), sidecar_text(sidecar) + "\n")
+            _delete_other_formats(target)
         copy_whole(Path(inputs.alignment_file), targets["alignment"])
         write_whole(targets["record"], record_text(record))
         self._results["out_files"] = [os.fspath(path) for path in targets.values()]
@@ -259,3 +261,15 @@ class WriteMicrographs(ResumableInterface):
         if name != "denoised":
             return common
         return {**common, **denoising_sidecar(record), "Alignment": alignment_sidecar(alignment)}
+
+
+def _delete_other_formats(image: Path) -> None:
+    """Delete what an earlier run wrote under this name in another format: one sidecar would tell of both."""
+    stem = image.name.partition(".")[0]
+    for other in (image.with_name(f"{stem}{extension}") for extension in EXTENSIONS):
+        if other == image:
+            continue
+        if other.is_dir() and not other.is_symlink():
+            shutil.rmtree(other)
+        else:
+            other.unlink(missing_ok=True)

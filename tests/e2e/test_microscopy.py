@@ -120,9 +120,14 @@ def test_frames_of_one_file_are_summed_to_halves(tmp_path):
     frames = np.stack([expose(seed) for seed in range(8)])
     path = micr_path(tmp_path / "bids", "run-1", "TEM", ".tif")
     tifffile.imwrite(path, frames, photometric="minisblack")
+    out = tmp_path / "out" / "sub-01" / "micr" / "sub-01_sample-A_run-1_desc-denoised_TEM.tif"
+    earlier = [out.with_suffix(".png"), out.with_suffix(".ome.zarr") / "0"]
+    for other in earlier:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text("of another format, with the same sidecar")
     child = run_app(tmp_path, "participant", "--micr-frames", "2", "--micr-float")
     assert child.returncode == 0, child.stdout + child.stderr
-    out = tmp_path / "out" / "sub-01" / "micr" / "sub-01_sample-A_run-1_desc-denoised_TEM.tif"
+    assert sorted(path.suffix for path in out.parent.glob(f"{out.stem}.*")) == [".json", ".tif"]
     image = read_micrograph(out).pixels
     assert image.shape == (128, 128, 1, 1)
     np.testing.assert_allclose(image[..., 0, 0].T[8:-8, 8:-8], frames.mean(axis=0)[8:-8, 8:-8], atol=3)
