@@ -23,6 +23,7 @@ from n2a_bids.app.work import (
 )
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.read.filters import unknown_queries
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
@@ -284,17 +285,15 @@ def _labels(collection: Collection) -> list[str]:
 
 
 def _warn_of_options(config: Config, collection: Collection) -> None:
-    """Say which of the images do not fit what was asked for."""
+    """Say which of the images do not fit what was asked for, and which filters fit no kind of image."""
     without = [unit.label for unit in collection.units if not unit.has_regional_noise]
     if config.outputs.regions and without:
         warn(
             "--regions: nothing is measured in regions of echoes (whose noise is known as one level) and of "
             f"micrographs: {', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
         )
+    told = unknown_queries(config.selection.bids_filters)
     if config.outputs.fmriprep_derivatives:
-        conflicts = (
-            preproc_conflict(collection.units),
-            several_sessions(collection.units, config.output_dir),
-        )
-        for conflict in filter(None, conflicts):
-            warn(conflict)
+        told += [preproc_conflict(collection.units), several_sessions(collection.units, config.output_dir)]
+    for sentence in filter(None, told):
+        warn(sentence)

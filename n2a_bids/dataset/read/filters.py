@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.names import ENTITY_ORDER, comparable, parse_name
@@ -26,6 +27,8 @@ _LONG_NAMES = {
 }
 QUERIES = tuple(name.lower() for name in MODALITIES)
 """Names under which a filter file selects images for us."""
+_OF_OTHER_PROGRAMS = ("asl", "bold", "eeg", "fmap", "ieeg", "m0scan", "meg", "pet", "roi", "sbref")
+"""Queries that select nothing here: one file serves all."""
 _FILE_PARTS = ("datatype", "suffix", "extension")
 
 
@@ -85,6 +88,35 @@ def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, JsonObjec
             )
         found[query] = dict(required)
     return found
+
+
+def unknown_queries(filters: Mapping[str, object]) -> list[str]:
+    """Say of each query that no program has that it filters nothing: it is likely misspelled.
+
+    Parameters
+    ----------
+    filters : mapping
+        Queries as `by_query` gives them.
+
+    Returns
+    -------
+    sentences : list of str
+        One for each, with the query that was probably meant.
+
+    Examples
+    --------
+    >>> unknown_queries({"t1w": {"run": 1}, "bold": {"task": "rest"}})
+    []
+    >>> unknown_queries({"T1": {"run": 1}})[0].rpartition(": ")[2]
+    "it filters nothing; did you mean 't1w'?"
+    """
+    names = [name for name in filters if name.lower() not in (*QUERIES, *_OF_OTHER_PROGRAMS)]
+    close = {name: get_close_matches(name.lower(), QUERIES, n=1) for name in names}
+    return [
+        f"the BIDS filters hold '{name}', which is none of our queries ({', '.join(QUERIES)}): it filters "
+        f"nothing; {f'did you mean {close[name][0]!r}?' if close[name] else 'correct or remove it'}"
+        for name in names
+    ]
 
 
 def name_filters(filters: Mapping[str, object]) -> JsonObject:

@@ -86,6 +86,17 @@ def test_a_listing_wipes_nothing(n2a, database, capsys):
     assert files_below(database) == before
 
 
+def test_a_query_that_no_program_has_is_told(n2a, tmp_path, capsys):
+    """A misspelled one filters nothing: all runs would be taken without a word."""
+    filters = tmp_path / "filters.json"
+    filters.write_text('{"T1": {"run": 1}, "anat": {"run": 2}, "BOLD": {"task": "rest"}, "T2w": {"run": 3}}')
+    assert n2a("--dry-run", "--bids-filter-file", filters) == 0
+    told = capsys.readouterr().err
+    assert "hold 'T1', which is none of our queries" in told and "did you mean 't1w'?" in told
+    assert "hold 'anat'" in told
+    assert "BOLD" not in told and "'T2w'" not in told
+
+
 @pytest.mark.parametrize(
     ("raw_like", "found"),
     [
