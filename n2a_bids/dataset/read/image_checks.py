@@ -130,11 +130,7 @@ def check_header(path: Path) -> None:
     image = open_nifti(path)
     _check_offset(path, image)
     _check_grid(path, image.shape)
-    suffix, n_volumes = parse_name(path)[1], math.prod(image.shape[3:])
-    if suffix not in _SERIES:
-        _check_one_volume(path, image.shape)
-    elif suffix == "dwi" and len(image.shape) > 4 and n_volumes > 1:
-        _check_series(path, image.shape)
+    _check_volumes(path, image.shape)
     refuse_unreal(path, image.get_data_dtype())
     _check_geometry(path, image)
     _check_scaling(path, image)
@@ -168,9 +164,15 @@ def _check_series(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_one_volume(path: Path, shape: tuple[int, ...]) -> None:
+def _check_volumes(path: Path, shape: tuple[int, ...]) -> None:
     volumes = math.prod(shape[3:])
-    if volumes > 1:
+    if parse_name(path)[1] in _SERIES:
+        if len(shape) > 4 and volumes > 1:
+            raise BIDSDataError(
+                f"{path}: expected a 4D series, found the shape {shape}; give the series with all its volumes "
+                "along the fourth axis"
+            )
+    elif volumes > 1:
         raise BIDSDataError(
             f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
             "separate files with run- or echo- in their names, or exclude the image with --bids-filter-file"

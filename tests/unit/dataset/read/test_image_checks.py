@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.dataset.read.image_checks import check_image
+from n2a_bids.dataset.read.image_checks import check_image, header_problem
 from n2a_bids.errors import BIDSDataError
 
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -61,6 +61,10 @@ def test_4d_is_right_for_dwi_and_wrong_for_t1w(save, volume):
     check_image(save(series, "sub-01_dwi.nii.gz"))
     refuses(save(series), "2 volumes")
     refuses(save(volume, "sub-02_dwi.nii.gz"), r"the shape \(12, 13, 11\)")
+    for name in ("sub-03_dwi.nii.gz", "sub-03_dir-PA_epi.nii.gz"):
+        path = save(series[:, :, :, None], name)
+        refuses(path, r"the shape \(12, 13, 11, 1, 2\)")
+        assert header_problem(path), "a listing, which reads headers alone, tells it, too"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
