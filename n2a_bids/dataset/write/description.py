@@ -86,7 +86,8 @@ def write_dataset_files(
     Returns
     -------
     problems : tuple of str
-        One sentence per file that exists but could not be renewed: worth a warning, no reason to stop.
+        One sentence per file that exists but could not be renewed, and one where results of another dataset
+        are there: worth a warning, no reason to stop.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def write_dataset_files(
     raw = read_description(bids_dir)
     links = {"raw": bids_dir, **derivatives}
     description = dataset_description(raw, output_dir, links, environ)
+    mixed = _mixed_datasets(output_dir, description)
     rows = "\n".join(f"| `*_desc-{label}_*` | {text} |" for label, text in DESCRIPTIONS.items())
     table = "\n".join(
         ["desc_id\tdescription", *(f"desc-{label}\t{text}" for label, text in DESCRIPTIONS.items())]
@@ -114,7 +116,7 @@ def write_dataset_files(
     if samples.is_file():
         texts["samples.tsv"] = _text(samples)
     problems = (_write_or_explain(output_dir / name, text) for name, text in texts.items())
-    return tuple(problem for problem in problems if problem)
+    return tuple(problem for problem in (mixed, *problems) if problem)
 
 
 def dataset_description(
@@ -179,12 +181,32 @@ def _link(root: Path, output_dir: Path) -> str:
     return root.as_uri()
 
 
-def _earlier_links(output_dir: Path) -> dict[str, str]:
-    path = output_dir / "dataset_description.json"
+def _mixed_datasets(output_dir: Path, description: JsonObject) -> str:
+    """What to say where an earlier run wrote results of another dataset here; empty where none is known.
+
+    A dataset that was moved, or is bound into a container, keeps its name; one that was renamed its place.
+    """
+    earlier, links = _earlier(output_dir).get("Name"), _earlier_links(output_dir)
+    now = description["DatasetLinks"]["raw"]
+    if earlier in (None, description["Name"]) or links.get("raw") in (None, now):
+        return ""
+    return (
+        f"{output_dir} holds results of another dataset, {links['raw']} ({printable(earlier)}): participants "
+        "of the same label are replaced, and the group level takes both for one; give each dataset an output "
+        "folder of its own"
+    )
+
+
+def _earlier(output_dir: Path) -> JsonObject:
+    """Description that an earlier run wrote, if it can be read."""
     try:
-        links = read_json_object(path, expected="a description", remedy="").get("DatasetLinks")
+        return read_json_object(output_dir / "dataset_description.json", expected="a description", remedy="")
     except BIDSDataError:
         return {}
+
+
+def _earlier_links(output_dir: Path) -> dict[str, str]:
+    links = _earlier(output_dir).get("DatasetLinks")
     return (
         {name: link for name, link in links.items() if isinstance(link, str)}
         if isinstance(links, dict)

@@ -82,6 +82,19 @@ def test_links_of_an_earlier_run_are_kept(bids_dir, tmp_path):
     assert set(description_of(tmp_path / "out")["DatasetLinks"]) == {"raw", "smriprep", "fmriprep"}
 
 
+def test_results_of_another_dataset_are_told(bids_dir, make_bids, tmp_path):
+    """Both would stand under the same labels; one that was moved, or renamed where it is, is the same."""
+    out = tmp_path / "out"
+    write_dataset_files(out, bids_dir, {}, environ={})
+    moved = bids_dir.rename(tmp_path / "moved")
+    assert write_dataset_files(out, moved, {}, environ={}) == ()
+    described = json.loads((moved / "dataset_description.json").read_text())
+    (moved / "dataset_description.json").write_text(json.dumps({**described, "Name": "Renamed"}))
+    assert write_dataset_files(out, moved, {}, environ={}) == ()
+    (problem,) = write_dataset_files(out, make_bids({}, name="second"), {}, environ={})
+    assert f"another dataset, {moved.as_uri()} (Renamed: denoised" in problem
+
+
 def test_a_file_that_cannot_be_renewed_is_a_warning(bids_dir, tmp_path, monkeypatch):
     """Somebody else owns it: the run goes on. A missing one is an error."""
     write_dataset_files(tmp_path / "out", bids_dir, {}, environ={})
