@@ -195,7 +195,8 @@ def _without_images(
 ) -> list[Excluded]:
     there = {path.relative_to(bids_dir).parts[0] for path in paths}
     *others, last = selected_modalities(selection.modalities)
-    what = f"{', '.join(others)} or {last}" if others else last
+    what = f"{', '.join(others)} or {last} image" if others else f"{last} image"
+    what += " in the sessions asked for" if selection.sessions else ""
     excluded = [
         Excluded(
             folder,
@@ -209,7 +210,7 @@ def _without_images(
         folder = bids_dir / f"sub-{label}"
         if folder.name not in there and folder not in closed:
             hint = images_out_of_reach(folder, (*others, last))
-            excluded.append(Excluded(folder, f"{folder.name}: no {what} image{hint}", is_selected=False))
+            excluded.append(Excluded(folder, f"{folder.name}: no {what}{hint}", is_selected=False))
     return excluded
 
 

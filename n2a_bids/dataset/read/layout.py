@@ -204,23 +204,23 @@ def wipe_indexes(database_dir: Path) -> None:
 
 def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixes: Sequence[str]) -> str:
     """Regular expression of the paths (from ``/``, the root) that are indexed."""
-    subjects = "|".join(re.escape(label) for label in participants)
+    subjects = "|".join(map(re.escape, participants))
     # Names that pybids or its database choke on, such as "run-²", are found without it.
-    label = "[A-Za-z0-9+]+"
-    sessions = "|".join(re.escape(name.removeprefix("ses-")) for name in selection.sessions) or label
-    datatypes = "|".join(_datatypes(selection))
+    sessions = "|".join(re.escape(name.removeprefix("ses-")) for name in selection.sessions)
     file_name = rf"sub-[A-Za-z0-9+_-]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
-    return rf"/sub-(?:{subjects})(?:/ses-(?:{sessions}))?(?:/(?:{datatypes})(?:/{file_name})?)?"
+    folder = rf"(?:/(?:{'|'.join(_datatypes(selection))})(?:/{file_name})?)?"
+    places = [rf"/ses-(?:{sessions or '[A-Za-z0-9+]+'}){folder}", *([] if sessions else [folder])]
+    return rf"/sub-(?:{subjects})(?:{'|'.join(places)})?"
 
 
 def image_folders(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> Iterable[Path]:
-    """Folders such as ``anat`` of the selected participants, sessions and modalities, where they are."""
+    """Folders such as ``anat`` of what is selected; one outside of sessions is of none of those asked for."""
     datatypes = _datatypes(selection)
     sessions = {f"ses-{label.removeprefix('ses-')}" for label in selection.sessions}
     for label in participants:
         subject = bids_dir / f"sub-{label}"
         for parent in (subject, *sorted(subject.glob("ses-*"))):
-            if parent == subject or not selection.sessions or parent.name in sessions:
+            if not selection.sessions or parent.name in sessions:
                 yield from (folder for name in datatypes if os.path.isdir(folder := parent / name))
 
 

@@ -58,13 +58,16 @@ def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
 
 
 def test_sessions_are_selected(make_bids):
-    """--session-label; a session that nobody has is an error, one that some lack is not."""
+    """--session-label; one that nobody has is an error, one that some lack is not; none is none of them."""
     files = {f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{r}_T1w.nii.gz": None for s in ("a", "b") for r in "12"}
-    bids_dir = make_bids({**files, "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz": None})
+    without = {f"sub-03/anat/sub-03_run-{r}_T1w.nii.gz": None for r in "12"}
+    bids_dir = make_bids({**files, **without, "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz": None})
     found = collect(bids_dir, select(sessions=("b",)))
     assert [unit.label for unit in found.units] == ["sub-01_ses-b_T1w"]
-    assert [item.reason for item in found.excluded] == ["sub-02: no T1w image"]
-    with pytest.raises(BIDSDataError, match=r"ses-c.*none of the 2 .*--session-label"):
+    assert [item.reason for item in found.excluded] == [
+        f"sub-0{number}: no T1w image in the sessions asked for" for number in (2, 3)
+    ]
+    with pytest.raises(BIDSDataError, match=r"ses-c.*none of the 3 .*--session-label"):
         collect(bids_dir, select(sessions=("c",)))
 
 
