@@ -17,6 +17,9 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
 
 _ABANDONED_S = 600.0
 
+_LONGEST_END = 200
+"""Bytes of a name that that of its temporary file ends with: names have 255 at most."""
+
 _NO_SPACE = "No space left on the disk; free some, or choose another folder, and give the same command again"
 _IS_FOLDER = "Expected a file or nothing, found a folder; move it away, and give the same command again"
 
@@ -35,7 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}_{path.name}")
+    temporary = temporary_name(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -46,6 +49,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, _NO_SPACE if is_full else _IS_FOLDER, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Name beside a file or folder that no other has; it ends alike, and is no longer than names may be."""
+    end = os.fsdecode(os.fsencode(path.name)[-_LONGEST_END:])
+    return path.with_name(f".{uuid.uuid4().hex}_{end}")
 
 
 def write_whole(path: Path, text: str) -> Path:

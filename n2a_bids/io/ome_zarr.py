@@ -8,7 +8,6 @@ import itertools
 import math
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.files import temporary_name
 from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, check_axes, columns_first, find_depth, halve
 from n2a_bids.record.typed_json import JsonObject
 
@@ -284,7 +284,7 @@ def _pyramid(stored: NDArray[np.generic], axes: str) -> list[NDArray[np.generic]
 def _whole_folder(path: Path) -> Iterator[Path]:
     """Temporary folder that takes the place of `path` when the block ends well, and goes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, former = (path.with_name(f".{uuid.uuid4().hex}_{path.name}") for _ in range(2))
+    temporary, former = (temporary_name(path) for _ in range(2))
     try:
         yield temporary
         if path.exists():

@@ -30,6 +30,16 @@ def test_a_changed_chunk_changes_a_folder_and_a_copy_does_not(tmp_path):
     assert content_digest(tmp_path / "none") == ""
 
 
+@pytest.mark.parametrize("letter", ["a", "ü"])
+def test_long_names_are_written(tmp_path, letter):
+    """A name may take all of the 255 bytes; that of the temporary file ends with the same letters."""
+    name = letter * (240 // len(letter.encode())) + "_T1w.nii.gz"
+    with whole_file(tmp_path / name) as temporary:
+        temporary.write_text("x")
+        assert temporary.name.startswith(".") and temporary.name.endswith("_T1w.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path):
     """Python tells no file; a file within a file (an image with its sidecar) is told once, as what it is."""
     outer, inner = tmp_path / "image.nii.gz", tmp_path / "image.json"
