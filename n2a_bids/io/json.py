@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -209,7 +210,12 @@ def _finding(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "more than the memory holds"
     if isinstance(error, UnicodeDecodeError):
-        return f"text that is not UTF-8 (byte {error.start + 1}: {error.reason})"
+        # What converters and editors write besides: a mark at the start tells UTF-16.
+        encoding = "UTF-16" if error.object[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "WINDOWS-1252"
+        return (
+            f"text that is not UTF-8 (byte {error.start + 1}: {error.reason}), but perhaps {encoding}, which "
+            f"'iconv -f {encoding} -t UTF-8' turns into it"
+        )
     is_plain = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
     words = str(error) if is_plain else f"{type(error).__name__}: {error}"
     return " ".join(words.split())[:_LONGEST_REASON]
