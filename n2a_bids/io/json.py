@@ -52,7 +52,10 @@ def read_json_object(path: Path, *, expected: str, remedy: str) -> JsonObject:
         content = json.loads(_text(path), parse_int=_whole_number)
         _refuse_deep(content)
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise BIDSDataError(f"{path}: expected {expected}, found {_finding(error)}; {remedy}") from error
+        found = _finding(error)
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            found, remedy = "a link to nothing", f"fetch it ('datalad get {path}'), or restore what it means"
+        raise BIDSDataError(f"{path}: expected {expected}, found {found}; {remedy}") from error
     if not isinstance(content, dict):
         raise BIDSDataError(
             f"{path}: expected a JSON object with fields, found {_KINDS.get(type(content), 'a number')}; "

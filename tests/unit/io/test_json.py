@@ -12,7 +12,7 @@ import pytest
 
 import n2a_bids
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.json import json_text, read_json_object, sidecar_text
+from n2a_bids.io.json import json_text, read_json, read_json_object, sidecar_text
 
 BROKEN = {
     "nested": (b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deep"),
@@ -47,6 +47,14 @@ def test_whatever_is_in_a_file_is_one_error(tmp_path, name):
     assert message.startswith(f"{path}: expected ") and message.endswith("; correct the file")
     assert found in message
     assert "\n" not in message and len(message) < 400 + len(str(path))
+
+
+def test_a_link_without_content_is_fetched_not_made_again(tmp_path):
+    """Results, too, are kept by DataLad: to run the participant again would be hours for a download."""
+    link = tmp_path / "sub-01_desc-denoised_figures.json"
+    link.symlink_to(".git/annex/objects/k")
+    with pytest.raises(BIDSDataError, match=f"found a link to nothing; fetch it .'datalad get {link}'"):
+        read_json(link)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
