@@ -12,7 +12,14 @@ from nipype import Workflow
 from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
 from n2a_bids.app.log import participant_lock, results_lock, run_record, write_log
 from n2a_bids.app.progress.lines import RunProgress
-from n2a_bids.app.work import ParticipantWork, crash_sentences, error_sentence, explain, top_name
+from n2a_bids.app.work import (
+    ParticipantWork,
+    crash_sentences,
+    error_sentence,
+    explain,
+    forget_moved_steps,
+    top_name,
+)
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.names import bids_uri
 from n2a_bids.errors import BIDSDataError
@@ -159,6 +166,7 @@ def _path_in(path: Path, bids_dir: Path) -> str:
 def _begin(item: ParticipantWork, config: Config) -> None:
     """Leave nothing of a run that was broken off, and a trace of this one."""
     remove_leftovers(config.output_dir / f"sub-{item.label}")
+    forget_moved_steps(item.label, config)
     write_log(item.label, config)
     note_attempt(item, config)
     if not config.outputs.viewer_head:

@@ -15,6 +15,7 @@ from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
     find_work,
+    forget_moved_steps,
     provide_named_templates,
     top_name,
     warn,
@@ -206,6 +207,7 @@ def _begin(item: ParticipantWork, config: Config, locks: ExitStack) -> bool:
     except ConfigError as error:
         warn(f"{error}; not trained on")
         return False
+    forget_moved_steps(item.label, config)
     for unit in item.units:
         _group_file(item, unit, config).unlink(missing_ok=True)
     return True

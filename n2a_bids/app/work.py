@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +117,25 @@ def top_name() -> str:
 def work_dir_of(label: str, config: Config) -> Path:
     """Intermediate files of a participant."""
     return config.work_dir / top_name() / re.sub(r"\W", "_", f"sub_{label}")
+
+
+def forget_moved_steps(label: str, config: Config) -> None:
+    """Delete the steps of a participant that were done while the work directory had another path.
+
+    Their results name files there, which may be gone, or change under our eyes: a copy would read what its
+    original writes. The path is kept beside them; links make no difference, for nipype resolves them.
+    """
+    folder = Path(os.path.realpath(work_dir_of(label, config)))
+    note = folder.with_name(f"{folder.name}.path")
+    earlier = ""
+    with suppress(FileNotFoundError):
+        earlier = note.read_text(encoding="utf-8", errors="surrogateescape")
+    if earlier != str(folder) and folder.is_dir():
+        was = printable(earlier) or "another folder, or before this was noted"
+        warn(f"sub-{label}: its steps were done when {folder} was {was}; they are done again")
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(str(folder), encoding="utf-8", errors="surrogateescape")
 
 
 def explain(config: Config) -> None:

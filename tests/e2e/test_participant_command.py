@@ -283,7 +283,7 @@ def test_pool_of_processes_gives_the_same_bits(finished, study, tmp_path):
 
 
 def test_clean_workdir_only_after_success(finished, study, tmp_path):
-    """Another output folder, the finished work: nothing to compute, then nothing left of it."""
+    """Another output folder, a copy of the finished work: nothing is left of it."""
     work = tmp_path / "work"
     shutil.copytree(study.root / "work", work, symlinks=True)
     child = study.run(tmp_path / "out", "--clean-workdir", "--participant-label", "01", work=work)

@@ -17,7 +17,7 @@ from n2a_bids.app.batch import run_batch
 from n2a_bids.app.log import participant_lock, results_lock, write_log
 from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_reports
 from n2a_bids.app.participant import result_remarks
-from n2a_bids.app.work import ParticipantWork, explain, work_dir_of
+from n2a_bids.app.work import ParticipantWork, explain, forget_moved_steps, work_dir_of
 from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
 from n2a_bids.config.toml import read_settings
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
@@ -250,6 +250,40 @@ def test_run_batch_holds_the_lock_of_results(config, monkeypatch):
         (sentence,) = run_batch([work()], config, Interruption())["01"]
         assert "another process is writing its results" in sentence
         assert sorted(config.output_dir.rglob("*")) == before
+
+
+def test_steps_that_were_done_elsewhere_are_done_again(config, capsys):
+    """Results name files by their path: of a moved work directory these are gone, of a copy another's."""
+    step = work_dir_of("01", config) / "gaps" / "result_gaps.pklz"
+    other = work_dir_of("02", config) / "gaps"
+    for label in ("01", "01"):
+        forget_moved_steps(label, config)
+        step.parent.mkdir(parents=True, exist_ok=True)
+        step.touch()
+    assert step.exists(), "where they are since they were done"
+    other.mkdir(parents=True)
+    link = config.work_dir.with_name("link")
+    link.symlink_to(config.work_dir)
+    forget_moved_steps("01", replace(config, work_dir=link))
+    assert step.exists() and not capsys.readouterr().err, "a link is no other place"
+    moved = replace(config, work_dir=config.work_dir.rename(config.work_dir.with_name("moved")))
+    for label in ("01", "02"):
+        forget_moved_steps(label, moved)
+    assert not work_dir_of("01", moved).exists()
+    assert not work_dir_of("02", moved).exists(), "nobody knows where it was"
+    assert f"was {config.work_dir}" in capsys.readouterr().err
+
+
+def test_run_batch_forgets_moved_steps(config, monkeypatch):
+    """Before the workflow is built."""
+    monkeypatch.setattr(batch, "init_participant_wf", lambda *arguments: Workflow("sub_01"))
+    monkeypatch.setattr(batch, "run_to_the_end", lambda *arguments: "")
+    run_batch([work()], config, Interruption())
+    config.work_dir.rename(config.work_dir.with_name("moved"))
+    moved = replace(config, work_dir=config.work_dir.with_name("moved"))
+    (work_dir_of("01", moved) / "gaps").mkdir(parents=True)
+    assert run_batch([work()], moved, Interruption()) == {"01": []}
+    assert not (work_dir_of("01", moved) / "gaps").exists()
 
 
 def test_work_directory_of_a_participant_holds_the_version(config):
