@@ -17,6 +17,7 @@ from n2a_bids.app.work import (
     find_work,
     label_of,
     provide_named_templates,
+    unknown_exclusions,
     warn,
     work_dir_of,
     write_methods_text,
@@ -292,7 +293,7 @@ def _warn_of_options(config: Config, collection: Collection) -> None:
             "--regions: nothing is measured in regions of echoes (whose noise is known as one level) and of "
             f"micrographs: {', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
         )
-    told = unknown_queries(config.selection.bids_filters)
+    told = unknown_exclusions(config) + unknown_queries(config.selection.bids_filters)
     if config.outputs.fmriprep_derivatives:
         told += [preproc_conflict(collection.units), several_sessions(collection.units, config.output_dir)]
     for sentence in filter(None, told):

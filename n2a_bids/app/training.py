@@ -18,6 +18,7 @@ from n2a_bids.app.work import (
     forget_moved_steps,
     provide_named_templates,
     top_name,
+    unknown_exclusions,
     warn,
     work_dir_of,
 )
@@ -82,6 +83,8 @@ def run_training(config: Config, interruption: Interruption) -> int:
     """
     read_description(config.bids_dir)
     select_participants(config.bids_dir, config.selection)
+    for sentence in unknown_exclusions(config):
+        warn(sentence)
     check_output_dir(config.bids_dir, config.output_dir)
     if config.stage == "dry-run":
         with brief_environment(config):

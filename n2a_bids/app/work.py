@@ -161,6 +161,18 @@ def warn(message: str) -> None:
     sys.stderr.write(f"n2a: warning: {message}\n")
 
 
+def unknown_exclusions(config: Config) -> list[str]:
+    """Say which participants are to be left out but are not there: a mistyped label leaves nobody out."""
+    labels = [f"sub-{label.removeprefix('sub-')}" for label in config.selection.exclude_participants]
+    absent = [label for label in labels if not (config.bids_dir / label).is_dir()]
+    if not absent:
+        return []
+    return [
+        f"--exclude-participant-label leaves nobody out by {', '.join(absent)}: found no such folder in "
+        f"{config.bids_dir}; correct the label if it is mistyped"
+    ]
+
+
 def find_work(config: Config, selection: SelectionConfig, strategy: str) -> Collection:
     """Groups that a strategy can take and that fit into memory, and all other images with the reason."""
     found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)

@@ -86,6 +86,17 @@ def test_a_listing_wipes_nothing(n2a, database, capsys):
     assert files_below(database) == before
 
 
+def test_a_participant_who_is_left_out_but_not_there_is_told(n2a, tmp_path, capsys):
+    """A mistyped label leaves nobody out, who perhaps must not be looked at."""
+    write_participant(tmp_path / "bids", "02", 2)
+    assert n2a("--dry-run", "--exclude-participant-label", "2", "sub-02") == 0
+    told = capsys.readouterr().err
+    assert "leaves nobody out by sub-2: found no such folder" in told
+    assert "sub-02" not in told
+    assert n2a("--dry-run", "--exclude-participant-label", "02") == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_query_that_no_program_has_is_told(n2a, tmp_path, capsys):
     """A misspelled one filters nothing: all runs would be taken without a word."""
     filters = tmp_path / "filters.json"
