@@ -45,7 +45,7 @@ def read_settings(path: Path) -> Settings:
         or a value of another type or out of its range.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: the settings file cannot be read ({error}); check --config-file"
@@ -180,6 +180,7 @@ def _typed_section(value: object, section: type, source: str, keys: tuple[str, .
             f"{source}: {'.'.join(keys)} should be a table, found {value!r}; write [{'.'.join(keys)}]"
         )
     hints = typing.get_type_hints(section)
+    hints = {declared.name: hints[declared.name] for declared in dataclasses.fields(section)}
     known = [key for key in hints if keys or key not in OF_THIS_RUN]
     unknown = [".".join((*keys, key)) for key in value if key not in known]
     if unknown:

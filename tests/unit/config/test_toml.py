@@ -51,6 +51,7 @@ def test_resources_and_folders_are_recorded_but_not_read_back(tmp_path):
         ("colour = 1", "no setting called colour"),
         ("bids_dir = '/x'", "no setting called bids_dir"),
         ("[denoise]\nstrategi = 'mean'", "no setting called denoise.strategi"),
+        ("[denoise]\nHEADING = 'x'", "no setting called denoise.HEADING; known here are strategy, recipe"),
         ("[denoise]\nrecipe = 'slow'", "denoise.recipe should be 'zero-shot' or"),
         ("[denoise]\nrandom_seed = '1'", "denoise.random_seed should be int"),
         ("sloppy = 1", "sloppy should be bool"),
@@ -78,6 +79,13 @@ def test_unreadable_settings_file_is_refused(tmp_path):
     """A folder is no file."""
     with pytest.raises(ConfigError, match="cannot be read"):
         read_settings(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_setting(tmp_path):
+    """Editors of Windows write it, and other ends of lines."""
+    path = tmp_path / "n2a.toml"
+    path.write_bytes(b"\xef\xbb\xbf[denoise]\r\nstrategy = 'mean'\r\n")
+    assert read_settings(path) == {"denoise": {"strategy": "mean"}}
 
 
 def test_whole_numbers_pass_where_fractions_may_stand(tmp_path):
