@@ -17,14 +17,13 @@ from n2a_bids.app.work import (
     find_work,
     label_of,
     provide_named_templates,
-    unknown_exclusions,
+    selection_doubts,
     warn,
     work_dir_of,
     write_methods_text,
 )
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.listing import format_collection
-from n2a_bids.dataset.read.filters import unknown_queries
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
@@ -293,7 +292,7 @@ def _warn_of_options(config: Config, collection: Collection) -> None:
             "--regions: nothing is measured in regions of echoes (whose noise is known as one level) and of "
             f"micrographs: {', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
         )
-    told = unknown_exclusions(config) + unknown_queries(config.selection.bids_filters)
+    told = selection_doubts(config, collection)
     if config.outputs.fmriprep_derivatives:
         told += [preproc_conflict(collection.units), several_sessions(collection.units, config.output_dir)]
     for sentence in filter(None, told):

@@ -19,6 +19,8 @@ from n2a_bids.app.outcomes import Outcome
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.group.dwi_b0 import leave_distortion
+from n2a_bids.dataset.read.files import listed_in_bidsignore
+from n2a_bids.dataset.read.filters import unknown_queries
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.templates.archive import provide_templates
 from n2a_bids.dataset.templates.regions import asked_of_templateflow
@@ -159,6 +161,26 @@ def error_sentence(error: Exception) -> str:
 def warn(message: str) -> None:
     """Tell on standard error what a person should know although the run goes on."""
     sys.stderr.write(f"n2a: warning: {message}\n")
+
+
+def selection_doubts(config: Config, collection: Collection) -> list[str]:
+    """Say what of the selection may not be meant as it is taken: one sentence each.
+
+    Parameters
+    ----------
+    collection : Collection
+        What was found by it.
+    """
+    told = unknown_exclusions(config) + unknown_queries(config.selection.bids_filters)
+    files = [path for unit in collection.units for image in unit.images for path in image.files]
+    hidden = [path.name for path in listed_in_bidsignore(config.bids_dir, files)]
+    if hidden:
+        told.append(
+            f".bidsignore, which is for validators, leaves nothing out here: {', '.join(hidden[:3])}"
+            f"{f' and {len(hidden) - 3} more' if len(hidden) > 3 else ''} will be denoised; to leave images "
+            "out, give --run-id or --bids-filter-file"
+        )
+    return told
 
 
 def unknown_exclusions(config: Config) -> list[str]:

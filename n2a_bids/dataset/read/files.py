@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
@@ -138,6 +139,41 @@ def _other_name(path: Path) -> str:
     if start in _HEADER_SIZES and path.name.endswith(".gz"):
         return f"it is not compressed: name it {path.name.removesuffix('.gz')}"
     return ""
+
+
+def listed_in_bidsignore(bids_dir: Path, paths: Iterable[Path]) -> list[Path]:
+    """Files that a dataset hides from validators.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset, with or without a ``.bidsignore``.
+    paths : iterable of Path
+        Files in it.
+
+    Returns
+    -------
+    hidden : list of Path
+        Those that the last line that fits them lists; a line that begins with ``!`` takes a file back.
+    """
+    try:
+        text = (bids_dir / ".bidsignore").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [path for path in paths if _is_listed(path.relative_to(bids_dir), lines)]
+
+
+def _is_listed(path: Path, lines: Sequence[str]) -> bool:
+    # As in .gitignore: a pattern with a slash begins at the root, and one that fits a folder takes all in it.
+    whole = [path.as_posix(), *(parent.as_posix() for parent in path.parents)]
+    is_listed = False
+    for line in lines:
+        pattern = line.removeprefix("!").rstrip("/").removeprefix("**/")
+        parts = whole if "/" in pattern else path.parts
+        if any(fnmatchcase(part, pattern.removeprefix("/")) for part in parts):
+            is_listed = not line.startswith("!")
+    return is_listed
 
 
 def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:

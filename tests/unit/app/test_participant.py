@@ -97,6 +97,28 @@ def test_a_participant_who_is_left_out_but_not_there_is_told(n2a, tmp_path, caps
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "is_told"),
+    [
+        ("*_run-2_T1w*", True),
+        ("sub-01/anat/*run-2*", True),
+        ("/sub-01", True),
+        ("**/anat/", True),
+        ("# *_run-2_T1w*", False),
+        ("*_run-2_T1w*\n!sub-01/**", False),
+        ("anat/*run-2*", False),
+        ("*_T2w*", False),
+    ],
+)
+def test_images_of_bidsignore_are_told_to_be_used(n2a, tmp_path, capsys, line, is_told):
+    """It is for validators; who lists a spoiled run there must know that it is not left out."""
+    (tmp_path / "bids" / ".bidsignore").write_text(f"extra/\n{line}\n")
+    assert n2a("--dry-run") == 0
+    told = capsys.readouterr()
+    assert "1 group to denoise (2 images" in told.out
+    assert (".bidsignore" in told.err and "sub-01_run-2_T1w.nii.gz" in told.err) == is_told
+
+
 def test_a_query_that_no_program_has_is_told(n2a, tmp_path, capsys):
     """A misspelled one filters nothing: all runs would be taken without a word."""
     filters = tmp_path / "filters.json"
