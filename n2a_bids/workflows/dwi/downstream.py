@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nb
@@ -153,10 +153,8 @@ def _write_raw_like(
         ),
         name="raw_like",
     )
-    stems = [str(path).removesuffix(".nii.gz") for path in series]
-    ends = {"series": ".nii.gz", "bval": ".bval", "bvec": ".bvec"}
-    targets = {name: [Path(stem + end) for stem in stems] for name, end in ends.items()}
     outdated = outdated_raw_like(config.outputs.raw_like_dir, config.bids_dir, renamed, series)
+    targets = _raw_like_targets(series)
     write = Node(WriteDerivatives(targets, superseded=list(map(str, outdated))), name="write_raw_like")
     node, outputs = inputnode, ("denoised", "bval", "bvec")
     if own:
@@ -172,11 +170,18 @@ def _write_raw_like(
     workflow.connect(
         [
             (inputnode, describe, [("sidecar", "sidecar")]),
-            (node, write, list(zip(outputs, ends))),
+            (node, write, list(zip(outputs, targets))),
             (describe, write, [("sidecars", "series_sidecar")]),
         ]
     )
     return write
+
+
+def _raw_like_targets(series: Sequence[Path]) -> dict[str, list[Path]]:
+    """Where series and their tables go, by what brings them."""
+    stems = [str(path).removesuffix(".nii.gz") for path in series]
+    ends = {"series": ".nii.gz", "bval": ".bval", "bvec": ".bvec"}
+    return {name: [Path(stem + end) for stem in stems] for name, end in ends.items()}
 
 
 def _shared(unit: DenoisingUnit) -> JsonObject:
