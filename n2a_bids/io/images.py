@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nb
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.transforms import Affine, sizes_along
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.system.resources import available_memory_gb
@@ -30,12 +30,6 @@ _SMALL_GB = 0.5
 """Images below this are read without a look at the limits of the machine."""
 _EQUAL_VOLUME = 0.05
 """Smaller differences of voxel volume are rounding of the headers."""
-_ROUNDED_SIZE = 1e-3
-"""The same of edge lengths."""
-_LARGEST_VOXEL_RATIO = 1.5
-"""Of edge lengths of anatomical images along one direction of the head. Beside a simulated head at 1 mm with
-3 to 8 % noise lay another, as noisy, coarser in one direction: the mean of both had an error lower than that
-of the finer one by 12 % or more at 1.5, and higher at 2 where noise was low, at 6 twice as high."""
 
 
 def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -257,61 +251,6 @@ def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike =
     with whole_file(Path(out_file)) as temporary:
         image.to_filename(temporary)
     return Path(out_file)
-
-
-def spell_sizes(sizes: Iterable[float]) -> str:
-    """Edge lengths as a message shows them.
-
-    Examples
-    --------
-    >>> spell_sizes((1, 1, 1.5004))
-    '1 x 1 x 1.5'
-    """
-    return " x ".join(f"{size:.3g}" for size in sizes)
-
-
-def other_sizes(first: NDArray[np.float64], other: NDArray[np.float64], largest_ratio: float) -> str:
-    """Voxel sizes of two grids along the same directions of the head, where they differ too much; else empty.
-
-    Parameters
-    ----------
-    first, other : (4, 4) float array
-        Voxel to world mm.
-    largest_ratio : float
-        Of edge lengths along one direction, that is not yet too much.
-
-    Examples
-    --------
-    >>> other_sizes(np.diag([1, 1, 1, 1]), np.diag([1, 1, 6, 1]), 1.5)
-    '1 x 1 x 1 and 1 x 1 x 6'
-    """
-    own, its = sizes_along(first, other)
-    is_alike = max(np.max(own / its), np.max(its / own)) <= largest_ratio * (1 + _ROUNDED_SIZE)
-    return "" if is_alike else " and ".join(map(spell_sizes, (own, its)))
-
-
-def unlike_voxels(own: NDArray[np.float64], its: NDArray[np.float64], name: str) -> str:
-    """Why an anatomical image is not averaged with one of far other voxels; empty where it may be.
-
-    Parameters
-    ----------
-    own, its : (4, 4) float array
-        Voxel to world mm of the image, and of the other.
-    name : str
-        Of the other.
-
-    Examples
-    --------
-    >>> unlike_voxels(np.diag([1, 1, 6, 1]), np.diag([1, 1, 1, 1]), "run-1.nii")[:53]
-    'voxels of 1 x 1 x 6 and 1 x 1 x 1 mm (the latter of r'
-    """
-    sizes = other_sizes(own, its, _LARGEST_VOXEL_RATIO)
-    if not sizes:
-        return ""
-    return (
-        f"voxels of {sizes} mm (the latter of {name}) differ too much: a mean of both is blurred more than "
-        "it is less noisy"
-    )
 
 
 def finest_images(paths: Sequence[str | Path]) -> list[int]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from n2a_bids.algorithms.diffusion.gradients import antipodal_angle_deg, match_tables
+from n2a_bids.algorithms.quality.voxel_sizes import other_sizes, spell_sizes
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.group.protocols import reason_not_together
 from n2a_bids.dataset.read.gradient_tables import Series
-from n2a_bids.io.images import other_sizes, spell_sizes
 
 _MIN_FRACTION = 0.5
 _MOST_LOST = 0.1

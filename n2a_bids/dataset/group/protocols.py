@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.quality.voxel_sizes import unlike_voxels
 from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import echoes_of_one, same_time_notes
@@ -28,7 +29,7 @@ from n2a_bids.dataset.read.setting_values import (
     spelled,
 )
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
-from n2a_bids.io.images import read_affine, unlike_voxels
+from n2a_bids.io.images import read_affine
 
 Group = Literal["anat-repeats", "repeats-by-echo-time", "anat-echoes", "dwi"]
 """Images of one contrast, those whose contrast follows the echo time, echoes, diffusion series."""

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.quality.ceiling import count_jumps, is_wrapped
+from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
 from n2a_bids.contrasts import ANAT_SUFFIXES, find_contrast
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.files import check_file, has_content, kind_problem, open_nifti, problem_found_by
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import refuse_unreal, spell_sizes
+from n2a_bids.io.images import refuse_unreal
 
 _SERIES = ("dwi", "sbref", "epi")
 """Suffixes of images that may have several volumes."""
@@ -159,7 +160,7 @@ def _check_grid(path: Path, shape: tuple[int, ...]) -> None:
 def _check_series(path: Path, shape: tuple[int, ...]) -> None:
     if len(shape) != 4 or shape[3] < 2:
         raise BIDSDataError(
-            f"{path}: expected a 4D diffusion series, found the shape {shape}; give the series with all its "
+            f"{path}: expected a 4D series, found the shape {shape}; give the series with all its "
             "volumes along the fourth axis"
         )
 
@@ -168,10 +169,7 @@ def _check_volumes(path: Path, shape: tuple[int, ...]) -> None:
     volumes = math.prod(shape[3:])
     if parse_name(path)[1] in _SERIES:
         if len(shape) > 4 and volumes > 1:
-            raise BIDSDataError(
-                f"{path}: expected a 4D series, found the shape {shape}; give the series with all its volumes "
-                "along the fourth axis"
-            )
+            _check_series(path, shape)
     elif volumes > 1:
         raise BIDSDataError(
             f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "

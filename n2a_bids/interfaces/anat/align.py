@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 
 from n2a_bids.algorithms.preparation.gaps import Gaps
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.quality.voxel_sizes import unlike_voxels
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import KERNEL
@@ -38,7 +39,7 @@ from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.io.gaps import load_gaps
-from n2a_bids.io.images import load, load_mask, same_grid, save_like, unlike_voxels
+from n2a_bids.io.images import load, load_mask, same_grid, save_like
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
