@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
-from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
+from n2a_bids.dataset.grouping.sound_groups import is_diffusion, regroup_sound_images
 from n2a_bids.dataset.read.complex_parts import values_fault
 from n2a_bids.dataset.read.gradient_tables import brain_problem, unlike_b0_problem
 from n2a_bids.dataset.read.image_checks import image_problem

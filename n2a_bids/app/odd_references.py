@@ -9,7 +9,7 @@ from pathlib import Path
 from n2a_bids.app.log import run_record
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
-from n2a_bids.dataset.group.sound_groups import regroup_sound_images
+from n2a_bids.dataset.grouping.sound_groups import regroup_sound_images
 from n2a_bids.dataset.units import Collection, DenoisingUnit
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import ODD_REFERENCE_FILE, OddReference

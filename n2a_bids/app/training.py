@@ -228,7 +228,7 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
 
     from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
     from n2a_bids.workflows.anat.unit import init_aligned_wf
-    from n2a_bids.workflows.micrographs import init_aligned_micr_wf
+    from n2a_bids.workflows.micr import init_aligned_micr_wf
 
     workflow = Workflow(top_name(), base_dir=str(config.work_dir))
     for item in batch:

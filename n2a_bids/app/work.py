@@ -18,7 +18,7 @@ from n2a_bids import __version__
 from n2a_bids.app.outcomes import Outcome
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
-from n2a_bids.dataset.group.dwi_b0 import leave_distortion
+from n2a_bids.dataset.grouping.dwi_b0 import leave_distortion
 from n2a_bids.dataset.read.files import listed_in_bidsignore
 from n2a_bids.dataset.read.filters import unknown_queries
 from n2a_bids.dataset.read.image_memory import leave_out_too_large

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.contrasts import IMAGE_SUFFIXES, MICR_SUFFIXES, modality_of, selected_modalities
-from n2a_bids.dataset.group.anat import SINGLE_REMEDY
-from n2a_bids.dataset.group.complex_parts import join_parts, with_second_files
-from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion, with_broken_partners
+from n2a_bids.dataset.grouping.anat import SINGLE_REMEDY
+from n2a_bids.dataset.grouping.complex_parts import join_parts, with_second_files
+from n2a_bids.dataset.grouping.sound_groups import group_sound_images, is_diffusion, with_broken_partners
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
 from n2a_bids.dataset.read.complex_parts import header_fault
 from n2a_bids.dataset.read.duplicate_files import note_duplicates

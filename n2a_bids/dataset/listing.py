@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.read.files import file_problem
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.io.printable import printable

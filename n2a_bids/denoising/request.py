@@ -11,7 +11,7 @@ from typing import Annotated
 from n2a_bids.config.options import Option
 from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
-from n2a_bids.denoising.microscopy.command import denoise_micrographs, takes_micrographs
+from n2a_bids.denoising.micrographs.command import denoise_micrographs, takes_micrographs
 from n2a_bids.denoising.outputs import check_new_names, write_outputs
 from n2a_bids.denoising.run import denoise_files
 from n2a_bids.errors import ConfigError

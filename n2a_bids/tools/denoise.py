@@ -12,7 +12,7 @@ from n2a_bids.config.options import Option
 from n2a_bids.dataset.read.files import check_file, open_nifti
 from n2a_bids.dataset.read.gradient_tables import read_header
 from n2a_bids.denoising.inputs import DenoiseJob
-from n2a_bids.denoising.microscopy.command import takes_micrographs
+from n2a_bids.denoising.micrographs.command import takes_micrographs
 from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
 from n2a_bids.errors import ConfigError
 from n2a_bids.external.t1w_brain import write_brain_mask

@@ -8,7 +8,7 @@ from n2a_bids.algorithms.dataset_training.groups import TrainingGroup, prepare_g
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
-from n2a_bids.denoising.microscopy.exposures import load_exposures
+from n2a_bids.denoising.micrographs.exposures import load_exposures
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.training.groups import AlignedGroup
 

@@ -10,7 +10,7 @@ from nipype.interfaces.utility import IdentityInterface
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.names import derivative_path, source_uri
 from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit

@@ -14,7 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_units
 from n2a_bids.workflows.anat.unit import init_unit_wf
 from n2a_bids.workflows.descriptions import paragraphs
-from n2a_bids.workflows.micrographs import init_micr_unit_wf
+from n2a_bids.workflows.micr import init_micr_unit_wf
 
 
 def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config: Config) -> Workflow:

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from n2a_bids.cli.tools import main
-from n2a_bids.denoising.microscopy import command as micrographs
+from n2a_bids.denoising.micrographs import command as micrographs
 from n2a_bids.errors import DenoisingError
 from n2a_bids.io.micrographs import read_micrograph
 

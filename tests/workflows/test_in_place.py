@@ -17,7 +17,7 @@ from valid_dataset import assert_valid
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
-from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.group.sound_groups import regroup_sound_images
+from n2a_bids.dataset.grouping.sound_groups import regroup_sound_images
 from n2a_bids.dataset.read.files import has_content, open_nifti
 from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile

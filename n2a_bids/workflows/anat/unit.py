@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.contrasts import find_contrast
-from n2a_bids.dataset.group.sidecar_duplicates import count_processing
+from n2a_bids.dataset.grouping.sidecar_duplicates import count_processing
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.aligned import KeepAligned

@@ -14,9 +14,9 @@ import pytest
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
-from n2a_bids.dataset.group.anat import group_anat
-from n2a_bids.dataset.group.protocols import protocol_notes
-from n2a_bids.dataset.group.sound_groups import regroup_sound_images
+from n2a_bids.dataset.grouping.anat import group_anat
+from n2a_bids.dataset.grouping.protocols import protocol_notes
+from n2a_bids.dataset.grouping.sound_groups import regroup_sound_images
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.duplicate_files import note_duplicates

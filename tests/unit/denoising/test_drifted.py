@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.drift import estimate_drift
-from n2a_bids.denoising.microscopy.drifted import find_drift
+from n2a_bids.denoising.micrographs.drifted import find_drift
 from n2a_bids.errors import BIDSDataError
 
 EDGE = 128

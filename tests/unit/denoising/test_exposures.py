@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.dataset.read.image_memory import exposures_gb
-from n2a_bids.denoising.microscopy.exposures import align_exposures, load_exposures
+from n2a_bids.denoising.micrographs.exposures import align_exposures, load_exposures
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io import images
 from n2a_bids.io.micrographs import Micrograph, read_micrograph, write_micrograph

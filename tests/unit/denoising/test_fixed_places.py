@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.registration.fixed_places import find_fixed_places, without_thin_lines
-from n2a_bids.denoising.microscopy import drifted
-from n2a_bids.denoising.microscopy.exposures import align_exposures
+from n2a_bids.denoising.micrographs import drifted
+from n2a_bids.denoising.micrographs.exposures import align_exposures
 from n2a_bids.io.micrographs import Micrograph
 
 SHIFT = (-6, -8)

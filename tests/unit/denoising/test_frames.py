@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.frame_drift import estimate_frame_drift
-from n2a_bids.denoising.microscopy.exposures import align_exposures
-from n2a_bids.denoising.microscopy.frames import sum_frames
+from n2a_bids.denoising.micrographs.exposures import align_exposures
+from n2a_bids.denoising.micrographs.frames import sum_frames
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_pixels import Micrograph
 

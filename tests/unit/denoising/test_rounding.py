@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from n2a_bids.cli.tools import main
-from n2a_bids.denoising.microscopy.rounding import with_rounding
+from n2a_bids.denoising.micrographs.rounding import with_rounding
 from n2a_bids.io.micrographs import Micrograph
 from n2a_bids.record.denoising import DenoisingRecord
 

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from n2a_bids.interfaces.micrographs import AlignExposures
+from n2a_bids.interfaces.micr import AlignExposures
 from n2a_bids.interfaces.reportlets.micr import DriftChart
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord

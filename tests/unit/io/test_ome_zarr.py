@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from n2a_bids.denoising.microscopy.exposures import load_exposures
-from n2a_bids.denoising.microscopy.frames import sum_frames
+from n2a_bids.denoising.micrographs.exposures import load_exposures
+from n2a_bids.denoising.micrographs.frames import sum_frames
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io import ome_zarr
 from n2a_bids.io.micrographs import read_micrograph, write_micrograph

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from n2a_bids.denoising.microscopy.exposures import load_exposures
+from n2a_bids.denoising.micrographs.exposures import load_exposures
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrographs import check_header, read_micrograph, write_micrograph
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2a_bids.dataset.group.dwi_b0 import read_b0_images, reason_computed
-from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
+from n2a_bids.dataset.grouping.dwi_b0 import read_b0_images, reason_computed
+from n2a_bids.dataset.grouping.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.acquisition import is_phase, read_acquisition
 from n2a_bids.dataset.read.files import has_content

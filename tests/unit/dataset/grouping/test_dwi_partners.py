@@ -12,7 +12,7 @@ import pytest
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
-from tests.unit.dataset.group.test_dwi import AP, PA, Dataset, table
+from tests.unit.dataset.grouping.test_dwi import AP, PA, Dataset, table
 
 NAME = "sub-01_dir-AP_dwi"
 

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
-from n2a_bids.dataset.group.dwi_b0 import leave_distortion
+from n2a_bids.dataset.grouping.dwi_b0 import leave_distortion
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike

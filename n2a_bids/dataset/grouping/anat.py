@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.contrasts import CONTRASTS, NEVER_DENOISED, Contrast
-from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
-from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
-from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
+from n2a_bids.dataset.grouping.entities import describe, describe_kind, group_by, shared_entities
+from n2a_bids.dataset.grouping.protocols import repeats_group, split_protocols
+from n2a_bids.dataset.grouping.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.acquisition import is_phase, positive_number
 from n2a_bids.dataset.read.duplicate_files import same_name_reason, with_content_first
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
@@ -168,7 +168,7 @@ def find_repeats(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
     Parameters
     ----------
     images : sequence of ImageFile
-        Images of one suffix that may be repetitions (see `n2a_bids.dataset.group.anat`).
+        Images of one suffix that may be repetitions (see `n2a_bids.dataset.grouping.anat`).
 
     Returns
     -------

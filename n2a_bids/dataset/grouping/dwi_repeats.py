@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
-from n2a_bids.dataset.group.dwi_volumes import common_part, common_part_with
-from n2a_bids.dataset.group.entities import group_by, shared_entities
+from n2a_bids.dataset.grouping.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
+from n2a_bids.dataset.grouping.dwi_volumes import common_part, common_part_with
+from n2a_bids.dataset.grouping.entities import group_by, shared_entities
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit
 

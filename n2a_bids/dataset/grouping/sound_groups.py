@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.group.anat import group_anat
-from n2a_bids.dataset.group.complex_parts import with_parts_decided, without_faulty_parts
-from n2a_bids.dataset.group.entities import NO_OTHER_SERIES, group_by, with_direction_in_dir
-from n2a_bids.dataset.group.micr import group_micr
+from n2a_bids.dataset.grouping.anat import group_anat
+from n2a_bids.dataset.grouping.complex_parts import with_parts_decided, without_faulty_parts
+from n2a_bids.dataset.grouping.entities import NO_OTHER_SERIES, group_by, with_direction_in_dir
+from n2a_bids.dataset.grouping.micr import group_micr
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.micrographs import is_micrograph
@@ -41,7 +41,7 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         found.append(group_micr(micrographs, selection.micr_frames))
     if series:
         # The gradient mathematics import torch: datasets of anatomy alone do without it.
-        from n2a_bids.dataset.group.dwi import group_dwi
+        from n2a_bids.dataset.grouping.dwi import group_dwi
 
         found.append(group_dwi(series, selection))
     decided = [

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from n2a_bids.dataset.group.entities import describe, group_by
+from n2a_bids.dataset.grouping.entities import describe, group_by
 from n2a_bids.dataset.read.acquisition import image_kind, image_type, is_phase, positive_number
 from n2a_bids.dataset.units import Excluded, ImageFile
 

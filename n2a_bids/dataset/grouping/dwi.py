@@ -13,8 +13,8 @@ import numpy as np
 
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.group.anat import reason_never_denoised, split_copies
-from n2a_bids.dataset.group.dwi_b0 import (
+from n2a_bids.dataset.grouping.anat import reason_never_denoised, split_copies
+from n2a_bids.dataset.grouping.dwi_b0 import (
     is_sbref,
     read_b0_images,
     read_fieldmaps,
@@ -22,13 +22,13 @@ from n2a_bids.dataset.group.dwi_b0 import (
     reason_not_denoised,
     with_reversed_b0,
 )
-from n2a_bids.dataset.group.dwi_reasons import reason_against_pair
-from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats, may_repeat
-from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
-from n2a_bids.dataset.group.dwi_split import find_dti_split, reason_against_split
-from n2a_bids.dataset.group.dwi_volumes import reason_not_beside
-from n2a_bids.dataset.group.entities import describe, group_by, same_session, with_direction_in_dir
-from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
+from n2a_bids.dataset.grouping.dwi_reasons import reason_against_pair
+from n2a_bids.dataset.grouping.dwi_repeats import find_dwi_repeats, may_repeat
+from n2a_bids.dataset.grouping.dwi_reverse_pe import find_reverse_pe
+from n2a_bids.dataset.grouping.dwi_split import find_dti_split, reason_against_split
+from n2a_bids.dataset.grouping.dwi_volumes import reason_not_beside
+from n2a_bids.dataset.grouping.entities import describe, group_by, same_session, with_direction_in_dir
+from n2a_bids.dataset.grouping.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile

@@ -22,14 +22,14 @@ from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_l
 from n2a_bids.algorithms.micrographs.registration.fixed_places import find_fixed_places, without_thin_lines
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.denoising.microscopy.drifted import find_drift, find_moved_copies
-from n2a_bids.denoising.microscopy.exposure_notes import (
+from n2a_bids.denoising.micrographs.drifted import find_drift, find_moved_copies
+from n2a_bids.denoising.micrographs.exposure_notes import (
     fixed_note,
     lost_note,
     not_stored_note,
     structure_notes,
 )
-from n2a_bids.denoising.microscopy.selection import (
+from n2a_bids.denoising.micrographs.selection import (
     Size,
     find_repeated,
     left_over,

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part, common_part_with
-from n2a_bids.dataset.group.entities import DIRECTION, shared_entities
+from n2a_bids.dataset.grouping.dwi_volumes import CommonPart, common_part, common_part_with
+from n2a_bids.dataset.grouping.entities import DIRECTION, shared_entities
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import NOTATION
 from n2a_bids.dataset.read.gradient_tables import Series, encodings

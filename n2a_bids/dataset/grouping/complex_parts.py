@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from n2a_bids.contrasts import MODALITIES
-from n2a_bids.dataset.group.entities import group_by
+from n2a_bids.dataset.grouping.entities import group_by
 from n2a_bids.dataset.read.duplicate_files import with_content_first
 from n2a_bids.dataset.units import ComplexParts, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.record.typed_json import JsonObject

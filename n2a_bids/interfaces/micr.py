@@ -20,9 +20,9 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from n2a_bids.dataset.read.micrographs import EXTENSIONS, pixel_size_mm
-from n2a_bids.denoising.microscopy.exposures import Exposures, align_exposures, load_exposures
-from n2a_bids.denoising.microscopy.frames import sum_frames
-from n2a_bids.denoising.microscopy.rounding import with_rounding
+from n2a_bids.denoising.micrographs.exposures import Exposures, align_exposures, load_exposures
+from n2a_bids.denoising.micrographs.frames import sum_frames
+from n2a_bids.denoising.micrographs.rounding import with_rounding
 from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
 from n2a_bids.interfaces.derivatives.sidecars import completed_record
 from n2a_bids.interfaces.resumable import ResumableInterface

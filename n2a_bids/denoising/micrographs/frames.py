@@ -12,7 +12,7 @@ from n2a_bids.algorithms.micrographs.frame_drift import FrameDrift, estimate_fra
 from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels
 from n2a_bids.algorithms.micrographs.odd_frames import constant_frames, repeated_frames, unlike_frames
-from n2a_bids.denoising.microscopy.selection import not_whole
+from n2a_bids.denoising.micrographs.selection import not_whole
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
 

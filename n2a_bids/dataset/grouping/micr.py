@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
+from n2a_bids.dataset.grouping.entities import describe, describe_kind, group_by, shared_entities
 from n2a_bids.dataset.read.duplicate_files import same_name_reason, with_content_first
 from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile

@@ -13,14 +13,14 @@ import numpy as np
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
-from n2a_bids.dataset.group.dwi_reverse_pe import (
+from n2a_bids.dataset.grouping.dwi_reverse_pe import (
     READOUT_NOTES,
     are_opposite,
     compare_encoding,
     missing_direction,
     readout_notes,
 )
-from n2a_bids.dataset.group.dwi_volumes import unequal_voxels
+from n2a_bids.dataset.grouping.dwi_volumes import unequal_voxels
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, is_phase, read_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for, unused_fieldmap

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from n2a_bids.dataset.group.anat import group_anat
-from n2a_bids.dataset.group.protocols import protocol_notes, reason_not_together
-from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
+from n2a_bids.dataset.grouping.anat import group_anat
+from n2a_bids.dataset.grouping.protocols import protocol_notes, reason_not_together
+from n2a_bids.dataset.grouping.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 

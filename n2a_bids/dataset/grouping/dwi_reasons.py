@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.group.dwi_repeats import may_repeat
-from n2a_bids.dataset.group.dwi_reverse_pe import (
+from n2a_bids.dataset.grouping.dwi_repeats import may_repeat
+from n2a_bids.dataset.grouping.dwi_reverse_pe import (
     compare_encoding,
     compare_labels,
     missing_direction,
     spelled_apart,
 )
-from n2a_bids.dataset.group.dwi_volumes import common_part, loses_too_many, reason_not_common
-from n2a_bids.dataset.group.entities import NO_OTHER_SERIES
+from n2a_bids.dataset.grouping.dwi_volumes import common_part, loses_too_many, reason_not_common
+from n2a_bids.dataset.grouping.entities import NO_OTHER_SERIES
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.gradient_tables import Series
 

@@ -9,12 +9,12 @@ from nipype.interfaces.utility import IdentityInterface
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.names import derivative_path, name_field, parse_name, shared_suffix_labels, source_uri
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.aligned import KeepAligned
-from n2a_bids.interfaces.micrographs import AlignExposures, WriteMicrographs
+from n2a_bids.interfaces.micr import AlignExposures, WriteMicrographs
 from n2a_bids.interfaces.reportlets import micr as reportlets
 from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
 from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node

@@ -14,7 +14,7 @@ from n2a_bids.algorithms.micrographs.drift import Drift, correlation_of, estimat
 from n2a_bids.algorithms.micrographs.registration.coarse import bin_pixels
 from n2a_bids.algorithms.micrographs.registration.fixed_places import find_dark_surround
 from n2a_bids.algorithms.noise.copies import find_copies
-from n2a_bids.denoising.microscopy.selection import copy_reason
+from n2a_bids.denoising.micrographs.selection import copy_reason
 from n2a_bids.errors import BIDSDataError
 
 UNRELATED = "leave it out where it shows another field of view"

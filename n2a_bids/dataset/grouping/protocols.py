@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.quality.voxel_sizes import unlike_voxels
 from n2a_bids.contrasts import Contrast, find_contrast
-from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.group.sidecar_duplicates import echoes_of_one, same_time_notes
+from n2a_bids.dataset.grouping.entities import describe, group_by
+from n2a_bids.dataset.grouping.sidecar_duplicates import echoes_of_one, same_time_notes
 from n2a_bids.dataset.read.acquisition import image_kind
 from n2a_bids.dataset.read.setting_values import (
     BRAND,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.inputs import DenoiseJob
-from n2a_bids.denoising.microscopy.drifted import NOT_DRIFTED, UNRELATED
-from n2a_bids.denoising.microscopy.exposures import Exposures, load_exposures
-from n2a_bids.denoising.microscopy.rounding import with_rounding
+from n2a_bids.denoising.micrographs.drifted import NOT_DRIFTED, UNRELATED
+from n2a_bids.denoising.micrographs.exposures import Exposures, load_exposures
+from n2a_bids.denoising.micrographs.rounding import with_rounding
 from n2a_bids.denoising.outputs import check_new_names
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
