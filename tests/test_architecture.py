@@ -287,6 +287,21 @@ def test_test_folders_are_those_of_the_package():
     assert not strangers
 
 
+def test_a_test_that_is_named_as_a_module_lies_as_deep():
+    """Those named otherwise tell of several modules."""
+    unit = Path(__file__).parent / "unit"
+    astray = []
+    for test in sorted(unit.rglob("test_*.py")):
+        name, folder = test.stem.removeprefix("test_"), test.parent.relative_to(unit)
+        beside = PACKAGE / folder / name
+        if folder == Path() or beside.is_dir() or beside.with_suffix(".py").is_file():
+            continue
+        deeper = list((PACKAGE / folder).rglob(f"{name}.py"))
+        if len(deeper) == 1:
+            astray.append(f"{test.relative_to(unit)}: tests {deeper[0].relative_to(PACKAGE)}")
+    assert not astray
+
+
 def test_the_picture_of_the_layers_is_up_to_date():
     """Drawn anew by: python tests/layers.py docs/layers.svg."""
     picture = PACKAGE.parent / "docs" / "layers.svg"
