@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.dataset.grouping.dwi_b0 import read_b0_images, reason_computed
 from n2a_bids.dataset.grouping.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.names import parse_name
@@ -26,10 +27,11 @@ def copy_reversed_b0(
 ) -> list[ImageFile]:
     """Copy the series of ``dwi`` folders that show the distortion of denoised series the other way round.
 
-    A series is copied that has opposite phase encoding to a denoised one in its folder, and too few
-    diffusion-weighted volumes to be denoised itself. Image and tables are copied as they are, under their
-    names; the sidecar holds what applied to the image by inheritance. b0 images that came without a table of
-    their own get one of zeros, without which no tool takes them for diffusion data.
+    A series is copied that has opposite phase encoding to a denoised one in its folder, and too few volumes
+    to be denoised itself (UK Biobank: three b0s and three directions), or too few with diffusion weighting.
+    Image and tables are copied as they are, under their names; the sidecar holds what applied to the image
+    by inheritance. b0 images that came without a table of their own get one of zeros, without which no tool
+    takes them for diffusion data.
 
     Parameters
     ----------
@@ -62,12 +64,17 @@ def copy_reversed_b0(
             series = _read(path, reader, b0_threshold)
             if series is None and not has_content(path):
                 _refuse_reversed(path, reader, partners, b0_threshold)
-            if series is None or np.count_nonzero(series.weighted) > 1:
+            if series is None or _could_be_denoised(np.count_nonzero(series.weighted), series.weighted.size):
                 continue
             if any(partner is not None and are_opposite(series, partner) for partner in partners):
                 _copy(series, root / path.relative_to(bids_dir))
                 copied.append(series.image)
     return copied
+
+
+def _could_be_denoised(n_weighted: int, n_volumes: int) -> bool:
+    """Whether a series that is not among the denoised ones was left out though it is long enough."""
+    return n_weighted > 1 and n_volumes >= FEWEST_VOLUMES
 
 
 def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | None:
@@ -88,13 +95,14 @@ def _refuse_reversed(
     """Refuse an image without content that by sidecar and table is a reversed b0 of one of the partners."""
     try:
         own, table = read_acquisition(reader.metadata(path)), reader.nearest(path, ".bval")
-        n_weighted = 0 if table is None else np.count_nonzero(read_bvals(table)[0] > b0_threshold)
+        bvals = np.zeros(0) if table is None else read_bvals(table)[0]
     except BIDSDataError:
         return
+    n_weighted = np.count_nonzero(bvals > b0_threshold)
     encodings = {one.acquisition.phase_encoding for one in partners if one is not None}
     # Its header, which would place the axes in the world, is not there: axes of one folder mean the same.
     opposite = own.phase_encoding.removesuffix("-") if "-" in own.phase_encoding else f"{own.phase_encoding}-"
-    if own.phase_encoding and opposite in encodings and n_weighted <= 1:
+    if own.phase_encoding and opposite in encodings and not _could_be_denoised(n_weighted, bvals.size):
         raise BIDSDataError(
             f"{path}: expected the b0 images of opposite phase encoding that go along with the series, found "
             "a link or pointer without content; fetch it with 'datalad get'"

@@ -1007,3 +1007,13 @@ def test_a_reversed_b0_without_table_follows_into_the_raw_like_dataset(dataset, 
     copied = sorted(path.name for path in (root / "sub-01/dwi").iterdir())
     assert copied == [f"sub-01_dir-PA_dwi{end}" for end in (".bval", ".bvec", ".json", ".nii.gz")]
     assert (root / "sub-01/dwi/sub-01_dir-PA_dwi.bval").read_text() == "0\n"
+
+
+@pytest.mark.parametrize(("n_weighted", "copied"), [(3, True), (1, True), (8, False)])
+def test_series_too_short_to_be_denoised_go_along_as_they_are(dataset, tmp_path, n_weighted, copied):
+    """UK Biobank has three b0s and three directions of opposite phase encoding, which correct the others."""
+    main = dataset.add("dir-AP", metadata=AP)
+    short = np.r_[0, 0, 0, np.full(n_weighted, 1000.0)], np.r_[np.zeros((3, 3)), directions(n_weighted)]
+    dataset.add("dir-PA", short, PA)
+    found = copy_reversed_b0(dataset.root, tmp_path / "raw", [Path(f"{main}.nii.gz")], 50.0)
+    assert [image.path.name for image in found] == ["sub-01_dir-PA_dwi.nii.gz"] * copied
