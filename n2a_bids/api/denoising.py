@@ -19,6 +19,7 @@ from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import check_choices
 from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.record import with_earlier_warnings
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
@@ -148,7 +149,9 @@ def denoise(
             different_contrast=different_contrast,
             **ready.files,
         )
-        return _as_images(denoise_files(job, report or (lambda message: None)), ready.alignment)
+        result = denoise_files(job, report or (lambda message: None))
+        record = with_earlier_warnings(result.record, ready.warnings)
+        return _as_images(replace(result, record=record), ready.alignment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ class _Ready:
     files: dict[str, Path] = field(default_factory=dict)
     """Gradient table, or map of what was measured, under the names of `DenoiseJob`."""
     alignment: AlignmentRecord | None = None
+    warnings: Sequence[str] = ()
+    """Of the alignment."""
 
 
 def _settings(
@@ -185,6 +190,7 @@ def _prepare_aligned(paths: Sequence[Path], folder: Path, how: AlignmentOptions)
         Path(found.brain_mask),
         {"measured": Path(measured)} if isdefined(measured) else {},
         read_typed(AlignmentRecord, Path(found.record_file)),
+        found.warnings,
     )
 
 

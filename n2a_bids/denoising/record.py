@@ -92,6 +92,11 @@ def _networks_used(
     return used[0] if used else None, tuple(one for one in used[1:] if one and one.name in told)
 
 
+def with_earlier_warnings(record: DenoisingRecord, warnings: Sequence[str]) -> DenoisingRecord:
+    """The record with what the steps before the denoising found: first, as they came first."""
+    return replace(record, warnings=(*warnings, *record.warnings))
+
+
 def complete(record: DenoisingRecord, started: float) -> DenoisingRecord:
     """The record with memory and time.
 

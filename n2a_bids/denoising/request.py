@@ -13,6 +13,7 @@ from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.micrographs.command import denoise_micrographs, takes_micrographs
 from n2a_bids.denoising.outputs import check_new_names, write_outputs
+from n2a_bids.denoising.record import with_earlier_warnings
 from n2a_bids.denoising.run import denoise_files
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import check_recipe
@@ -60,13 +61,15 @@ class DenoiseRequest:
     quiet: Annotated[bool, Option("no progress on standard error", flags=("-q", "--quiet"))] = False
 
 
-def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> None:
+def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = (), warnings: Sequence[str] = ()) -> None:
     """Denoise files that lie on one grid.
 
     Parameters
     ----------
     sources : sequence of Path
         What the record calls the runs, where they were made from other files; by default their own names.
+    warnings : sequence of str
+        Of the steps before, for the record.
     """
     job, files = request.job, request.files
     if takes_micrographs(job):
@@ -84,7 +87,7 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> None:
             raise ConfigError("--mask: expected a brain mask of images on one grid, found none; give one")
         if job.mask is None:
             job = replace(job, mask=find_series_brain(job, Path(folder)))
-        _denoise_and_write(replace(request, job=job), sources)
+        _denoise_and_write(replace(request, job=job), sources, warnings)
 
 
 def reporter(request: DenoiseRequest) -> Callable[[str], None]:
@@ -92,10 +95,11 @@ def reporter(request: DenoiseRequest) -> Callable[[str], None]:
     return (lambda message: None) if request.quiet else ProgressReport.from_environment()
 
 
-def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path]) -> None:
+def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path], warnings: Sequence[str]) -> None:
     job, files = request.job, request.files
     report = reporter(request)
     result = denoise_files(job, report)
+    result = replace(result, record=with_earlier_warnings(result.record, warnings))
     if sources:
         rows = zip(result.record.repetitions, sources, strict=True)
         named = tuple(replace(row, file=str(path)) for row, path in rows)

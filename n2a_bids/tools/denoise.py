@@ -53,14 +53,15 @@ def run_denoise_command(request: DenoiseCommand) -> None:
         run_denoise(request)
         return
     report = reporter(request)
+    warnings: Sequence[str] = ()
     with tempfile.TemporaryDirectory(prefix="n2a_") as name:
         if aligns:
-            job, sources = _aligned(request, Path(name), report)
+            job, sources, warnings = _aligned(request, Path(name), report)
         else:
             report("finding the brain")
             mask = write_brain_mask(job.runs[0], Path(name) / "brain.nii.gz", max(job.omp_nthreads, 1))
             job, sources = replace(job, mask=mask), job.runs
-        run_denoise(replace(request, job=job), sources)
+        run_denoise(replace(request, job=job), sources, warnings)
 
 
 def _check_heads(request: DenoiseCommand) -> bool:
@@ -93,8 +94,8 @@ def _can_be_aligned(job: DenoiseJob) -> bool:
 
 def _aligned(
     request: DenoiseRequest, folder: Path, report: Callable[[str], None]
-) -> tuple[DenoiseJob, Sequence[Path]]:
-    """The job with aligned runs and their common mask, and which of the runs they are."""
+) -> tuple[DenoiseJob, Sequence[Path], Sequence[str]]:
+    """The job with aligned runs and their common mask, which of the runs they are, and warnings."""
     # nipype takes a second to import, and the children of the app never align.
     from n2a_bids.api.alignment import AlignmentOptions, align_files
 
@@ -109,15 +110,17 @@ def _aligned(
     )
     found = align_files([path.absolute() for path in job.runs], folder, how)
     record = read_typed(AlignmentRecord, Path(found.record_file))
+    left_out = []
     for path, one in zip(job.runs, record.repetitions, strict=True):
         report(f"{path}: {_outcome(one)}")
+        left_out += [] if one.accepted else [f"{path}: {_outcome(one)}"]
     for warning in found.warnings:
         report(f"WARNING: {warning}")
     sources = tuple(job.runs[index] for index in found.accepted)
     if request.files.out_repetitions and len(sources) < len(job.runs):
-        left_out = next(path for path in job.runs if path not in sources)
+        other = next(path for path in job.runs if path not in sources)
         raise ConfigError(
-            f"--out-repetitions: expected that all {len(job.runs)} runs can be used, but {left_out} is left "
+            f"--out-repetitions: expected that all {len(job.runs)} runs can be used, but {other} is left "
             "out; leave it out of the command, too"
         )
     measured = Path(found.measured_file) if isinstance(found.measured_file, str) else None
@@ -130,7 +133,7 @@ def _aligned(
         # They were compared as they were acquired.
         allow_shared_noise=True,
     )
-    return aligned, sources
+    return aligned, sources, (*left_out, *found.warnings)
 
 
 def _outcome(one: AlignedRepetition) -> str:

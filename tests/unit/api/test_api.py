@@ -113,6 +113,14 @@ def test_a_given_mask_is_that_of_the_result(runs):
         assert found.accepted == (0, 1)
 
 
+def test_what_the_alignment_warns_of_is_in_the_record(runs):
+    """One image ends in the brain, where the other stands alone: nobody was told that more noise is left."""
+    images, brain = runs
+    end = int(np.flatnonzero(brain.any(axis=(0, 1)))[-1]) - 3
+    found = n2a_bids.denoise([images[0], images[1].slicer[:, :, :end]], (brain, AFFINE), strategy="mean")
+    assert "ml of the brain lie beyond its field of view" in found.record.warnings[0]
+
+
 def test_noise_is_estimated(runs):
     """To a few percent of what was added."""
     images, brain = runs

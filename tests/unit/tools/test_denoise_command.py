@@ -113,7 +113,10 @@ def test_what_is_odd_in_a_run_is_told(files, capsys):
     data[3, 4, 5] = 1e6
     nb.save(nb.Nifti1Image(data, run.affine), files["two"])
     assert _denoise(files, "--mask", files["mask"]) == 0
-    assert "WARNING: two.nii.gz: 1 voxel of impossible intensity" in capsys.readouterr().err
+    told = "two.nii.gz: 1 voxel of impossible intensity"
+    assert f"WARNING: {told}" in capsys.readouterr().err
+    (warning, *_) = json.loads(files["out"].with_name("out.json").read_text())["warnings"]
+    assert warning.startswith(told)
 
 
 def test_lone_head_finds_its_brain(files, monkeypatch):
