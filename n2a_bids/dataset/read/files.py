@@ -177,7 +177,7 @@ def _is_listed(path: Path, lines: Sequence[str]) -> bool:
 
 
 def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:
-    """Words about the first image below the folder of a participant without any; empty if there is none.
+    """Words about the first image below the folder of a participant without any, or about an empty folder.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:
     Returns
     -------
     words : str
-        ``; ...``, with the name of a file and what to do with it.
+        ``; ...``, with the name of a file and what to do with it; empty if there is nothing to say.
     """
     pattern = re.compile(rf"(?:.*_)?(?:{'|'.join(suffixes)})({_FORMATS})", re.IGNORECASE)
     files = (Path(parent) / name for parent, _, names in os.walk(folder) for name in sorted(names))
@@ -203,6 +203,12 @@ def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:
         # Those of sessions that were not asked for lie well.
         if path.parent.name not in _FOLDERS:
             return f"; {where} lies where none is looked for: move it to its folder (anat, dwi)"
+    # One that may not be listed is named elsewhere.
+    with suppress(OSError):
+        if not any(folder.iterdir()):
+            return (
+                f": its folder is empty; where it is a subdataset of DataLad, run 'datalad get -n {folder}'"
+            )
     return ""
 
 

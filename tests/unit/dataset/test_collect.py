@@ -57,6 +57,17 @@ def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
     assert not found.excluded
 
 
+def test_a_subdataset_that_was_not_fetched_is_told(make_bids):
+    """DataLad leaves an empty folder of it; a folder with other data has none of ours."""
+    bids_dir = make_bids({**RUNS, "sub-05/func/sub-05_task-rest_bold.nii.gz": None})
+    (bids_dir / "sub-04").mkdir()
+    reasons = {item.path.name: item.reason for item in collect(bids_dir, select()).excluded}
+    empty = (
+        f"its folder is empty; where it is a subdataset of DataLad, run 'datalad get -n {bids_dir}/sub-04'"
+    )
+    assert reasons == {"sub-04": f"sub-04: no T1w image: {empty}", "sub-05": "sub-05: no T1w image"}
+
+
 def test_sessions_are_selected(make_bids):
     """--session-label; one that nobody has is an error, one that some lack is not; none is none of them."""
     files = {f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{r}_T1w.nii.gz": None for s in ("a", "b") for r in "12"}
