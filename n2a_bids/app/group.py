@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -58,6 +59,11 @@ def run_group(config: Config) -> int:
     group = replace(group, never_run=_never_run(config))
     for sentence in (*group.unreadable, *group.broken_ratings, *group.told_missing):
         sys.stderr.write(f"n2a: {sentence}\n")
+    if gone := _gone(config, participants):
+        sys.stderr.write(
+            f"n2a: results of participants who are not in {config.bids_dir} (any more): {', '.join(gone)}; "
+            "leave them out with --exclude-participant-label, or delete them\n"
+        )
     if not group.rows:
         sys.stderr.write(f"n2a: {config.output_dir}: no records of denoised images were found{hint}\n")
         if group.unreadable:
@@ -94,3 +100,9 @@ def _never_run(config: Config) -> tuple[str, ...]:
         selected = select_participants(config.bids_dir, config.selection)
         return tuple(label for label in selected if label not in there)
     return ()
+
+
+def _gone(config: Config, participants: Sequence[str]) -> list[str]:
+    """Those of the output whom the dataset has not; nobody where it has none of them, and is another one."""
+    gone = [f"sub-{label}" for label in participants if not (config.bids_dir / f"sub-{label}").is_dir()]
+    return gone if len(gone) < len(participants) else []
