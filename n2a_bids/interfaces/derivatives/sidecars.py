@@ -128,7 +128,7 @@ class DescribeResults(ResumableInterface):
             "residual": made | {"Description": words.residual},
             "noise_sd": made | {"Description": words.noise_sd},
             "uncertainty": made | uncertainty_sidecar(record),
-            "mask": mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source),
+            "mask": self._mask(reference, grid),
             "displacement": common | DISPLACEMENT,
             "repetitions": [
                 common
@@ -143,6 +143,14 @@ class DescribeResults(ResumableInterface):
         inputs = self.inputs
         sources = _sources_of(inputs, inputs.accepted)
         return [*sources, inputs.reversed_b0] if inputs.corrected and inputs.reversed_b0 else sources
+
+    def _mask(self, reference: str, grid: str) -> JsonObject:
+        """Sidecar of the mask: of a distortion that was taken out, the images that told it are sources."""
+        inputs = self.inputs
+        sidecar = mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source)
+        if not (inputs.corrected and isdefined(inputs.distortion_file)):
+            return sidecar
+        return sidecar | {"Sources": list(dict.fromkeys([*sidecar["Sources"], *self._sources()]))}
 
     def _learned_from(self, record: DenoisingRecord) -> JsonObject:
         """The series that told something of this one is among its sources."""

@@ -248,6 +248,8 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path, corrected):
     """
     (tmp_path / "record.json").write_text(json.dumps(RECORD))
     (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
+    distortion = tmp_path / "distortion.json"
+    distortion.write_text("{}")
     series = tmp_path / "series.nii.gz"
     nb.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)).to_filename(series)
     outputs = (
@@ -261,12 +263,14 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path, corrected):
             accepted=[0, 2],
             skull_stripped=False,
             corrected=corrected,
+            distortion_file=distortion,
             reversed_b0="bids:raw:fmap",
         )
         .run(cwd=str(tmp_path))
         .outputs
     )
     sources = ["bids:raw:run-1", "bids:raw:run-3", *(["bids:raw:fmap"] if corrected else [])]
+    assert outputs.mask["Sources"] == ["bids:raw:run-2", *(sources if corrected else [])]
     for sidecar in (outputs.denoised, outputs.mean, outputs.residual, outputs.noise_sd):
         assert sidecar["Sources"] == sources
         assert sidecar["SoftwareVersion"] == __version__
