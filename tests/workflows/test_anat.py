@@ -137,7 +137,7 @@ def test_regions_of_an_earlier_run_are_taken_away(unit, config):
     asked = replace(config, outputs=OutputConfig(regions="Mine:atlas-A"))
     for own, deleted in ((config, True), (asked, False)):
         superseded = init_outputs_wf(unit, own).get_node("write").inputs.superseded
-        names = {Path(path).name for path in superseded if "region" in path}
+        names = {name for name in (Path(path).name for path in superseded) if "region" in name}
         assert bool(names) is deleted
         assert not names or names == {
             *(f"sub-01_desc-regions_dseg.{kind}" for kind in ("nii.gz", "json", "tsv")),
