@@ -192,7 +192,8 @@ def _reason_against(unit: DenoisingUnit, series: Series, one: Series) -> str:
         lacking = series if one.phase_encoding else one
         return missing_direction(lacking, f" of {lacking.image.path.name}")
     if relation != "opposite":
-        return f"its phase encoding is {'the same' if relation == 'same' else 'along another axis'}"
+        where = "the same" if relation == "same" else "along another axis"
+        return f"its phase encoding is {where}, by its sidecar"
     if not unit.phase_encoding:
         return "PhaseEncodingDirection is missing for one of the runs"
     if not series.gradients.is_b0.any():
@@ -207,7 +208,8 @@ def _is_expected(series: Series, one: Series) -> bool:
         return True
     direction = one.image.entities.get("dir", "")
     differs = comparable("dir", direction) != comparable("dir", series.image.entities.get("dir", ""))
-    return bool(direction) and differs and compare_encoding(series, one) in ("unknown", "same axis")
+    # A sidecar that was copied from the series states the same polarity under the name of another.
+    return bool(direction) and differs and compare_encoding(series, one) in ("unknown", "same axis", "same")
 
 
 def leave_distortion(unit: DenoisingUnit) -> DenoisingUnit:

@@ -140,6 +140,7 @@ def test_a_partner_that_cannot_be_used_is_named(dataset, fault):
     [
         ({}, 1, "PhaseEncodingDirection of sub-01_dir-PA_{}.nii.gz is missing"),
         ({"PhaseEncodingDirection": "PA"}, 1, 'sub-01_dir-PA_{}.nii.gz is "PA", not i, j or k'),
+        (AP, 1, "its phase encoding is the same, by its sidecar"),
         (PA, 2, "voxels of 1 x 1 x 1 and 1 x 1 x 2 mm (sub-01_dir-PA_{}.nii.gz) differ too much"),
     ],
 )
