@@ -104,7 +104,7 @@ def describe_dark_slices(
         f"slice {one.index}{where} ({one.remaining:.0%})" for one, where in zip(dark, volumes, strict=True)
     ]
     places_named = (
-        f"{name}: signal was lost in single slices: {enumerated(places, _MOST_NAMED)}, counted from 0 along "
+        f"{name}: signal was lost in slices: {enumerated(places, _MOST_NAMED)}, counted from 0 along "
         f"{'ijk'[axis]}, with what is left of the signal beside. "
     )
     if others:

@@ -385,7 +385,7 @@ def test_a_dark_slice_of_one_repetition_is_named(tmp_path, noisy_runs, write):
     middle = second.shape[1] // 2
     second[:, middle] *= 0.3
     (warning,) = FindGaps(in_files=[write("run-1", first), write("run-2", second)]).run().outputs.warnings
-    assert f"run-2.nii.gz: signal was lost in single slices: slice {middle} (" in warning
+    assert f"run-2.nii.gz: signal was lost in slices: slice {middle} (" in warning
     assert "along j" in warning and "leave the image out" in warning
 
 

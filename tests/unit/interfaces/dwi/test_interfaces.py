@@ -116,7 +116,7 @@ def test_dropout_of_a_slice_is_named_with_the_number_of_its_volume_in_the_file(t
     series[:, :, middle, 7] *= 0.2
     lost = PickVolumes(in_file=_save(tmp_path / "lost.nii.gz", series), **table_and_volumes)
     (warning,) = lost.run().outputs.gap_warnings
-    assert f"lost.nii.gz: signal was lost in single slices: slice {middle} of volume 7 (2" in warning
+    assert f"lost.nii.gz: signal was lost in slices: slice {middle} of volume 7 (2" in warning
     assert "along k" in warning and "eddy" in warning
     assert lost.run().outputs.lost_slices == [[4, middle]]
     lost.inputs.has_others = True
