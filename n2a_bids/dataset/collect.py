@@ -17,6 +17,7 @@ from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.read.files import (
     has_content,
+    images_named_by_converters,
     images_of_other_formats,
     images_out_of_reach,
     kind_problem,
@@ -81,6 +82,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
         *_of_other_formats(bids_dir, {image.entities.get("sub") for image in kept}, selection),
+        *_named_by_converters(bids_dir, participants, selection),
     ]
     units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))
     everything = Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
@@ -221,6 +223,16 @@ def _of_other_formats(
     folders = image_folders(bids_dir, sorted(filter(None, participants)), selection)
     suffixes = selected_modalities(selection.modalities)
     found = [images_of_other_formats(folder, suffixes) for folder in folders]
+    return [Excluded(path, reason) for one in found for path, reason in one.items()]
+
+
+def _named_by_converters(
+    bids_dir: Path, participants: Sequence[str], selection: SelectionConfig
+) -> list[Excluded]:
+    """Repetitions, perhaps, that no name of BIDS tells."""
+    suffixes = selected_modalities(selection.modalities)
+    folders = image_folders(bids_dir, participants, selection)
+    found = [images_named_by_converters(folder, suffixes) for folder in folders]
     return [Excluded(path, reason) for one in found for path, reason in one.items()]
 
 

@@ -17,6 +17,8 @@ from n2a_bids.io.images import UNREADABLE
 
 _FORMATS = r"\.(?:mgz|mgh|img|hdr|nrrd|nhdr|mha|mhd|dcm|ima|par|rec|mnc|mif(?:\.gz)?|nii(?:\.gz)?)"
 _OF_NO_BIDS = "is of a format that BIDS does not have: convert it to NIfTI (.nii.gz)"
+_FURTHER = r"__dup-?\d+|\d+|[a-z]|_e\d+[a-z]?"
+"""What converters put behind the suffix of a second image of one name."""
 _FOLDERS = ("anat", "dwi", "fmap", "micr")
 _MOST_FILES = 20_000
 """Looked at: a folder with the DICOM files of a study must not hold up the list."""
@@ -238,3 +240,28 @@ def images_of_other_formats(folder: Path, suffixes: Sequence[str]) -> dict[Path,
         for names in found.values()
         if not any(name.lower().endswith((".nii", ".nii.gz")) for name in names)
     }
+
+
+def images_named_by_converters(folder: Path, suffixes: Sequence[str]) -> dict[Path, str]:
+    """Images whose name goes on behind the suffix, as converters tell two of one name apart, and a remedy.
+
+    Parameters
+    ----------
+    folder, suffixes
+        As of `images_of_other_formats`.
+
+    Returns
+    -------
+    reasons : dict of Path to str
+        Such as of ``sub-01_T1w__dup-01.nii.gz`` (HeuDiConv), ``sub-01_T1w1.nii`` and ``sub-01_T1wa.nii``.
+    """
+    pattern = re.compile(rf"sub-.*_({'|'.join(suffixes)})({_FURTHER})\.nii(?:\.gz)?")
+    # A folder that cannot be listed is named elsewhere.
+    with suppress(OSError), os.scandir(folder) as entries:
+        matches = filter(None, (pattern.fullmatch(name) for name in sorted(one.name for one in entries)))
+        return {
+            folder / match[0]: f"{match[0]}: {match[2]} behind {match[1]} is what converters add to another "
+            "image of one name, and BIDS does not have it: give it a number (run-2) if it is a repetition"
+            for match in matches
+        }
+    return {}

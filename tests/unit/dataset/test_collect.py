@@ -90,6 +90,19 @@ def test_unknown_participant_is_an_error_with_a_suggestion(make_bids):
         collect(make_bids(RUNS), select(participants=("011",)))
 
 
+@pytest.mark.parametrize("end", ["__dup-01.nii.gz", "1.nii.gz", "a.nii", "_e2.nii.gz"])
+@pytest.mark.parametrize("first", ["_T1w.nii.gz", None])
+def test_what_a_converter_added_to_a_name_is_told(make_bids, first, end):
+    """A second image of one name was passed over without a word; derivatives beside images stay unnamed."""
+    files = [f"sub-01/anat/sub-01_T1w{end}", "sub-01/anat/sub-01_T1w_brain.nii.gz"]
+    files += [f"sub-01/anat/sub-01{first}"] if first else []
+    found = collect(make_bids(dict.fromkeys(files)), select())
+    (named,) = [item for item in found.excluded if item.path.name == f"sub-01_T1w{end}"]
+    assert "behind T1w is what converters add" in named.reason and "(run-2)" in named.reason
+    assert not named.is_error
+    assert not any(item.path.name.endswith("_brain.nii.gz") for item in found.excluded)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
