@@ -16,6 +16,7 @@ from n2a_bids.api.arguments import image_list, input_folder, whole_number
 from n2a_bids.api.images import ImageLike, in_memory, write_inputs, write_mask
 from n2a_bids.config import AlignConfig, DenoiseConfig
 from n2a_bids.config.options import check_choices
+from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
@@ -227,12 +228,12 @@ def _register(chosen: SimpleNamespace, folder: Path, how: AlignmentOptions) -> l
 
 
 def refuse_series(paths: Sequence[Path]) -> None:
-    """Raise for images of four axes: those of diffusion have a way of their own.
+    """Raise for images of four axes, as those of diffusion have a way of their own, and for unsound voxels.
 
     Raises
     ------
     BIDSDataError
-        If one has more than one volume, or cannot be read whole.
+        If one has more than one volume, cannot be read whole, or holds no image.
     """
     for path in paths:
         if _read(path, "a NIfTI image").ndim != 3:
@@ -240,6 +241,8 @@ def refuse_series(paths: Sequence[Path]) -> None:
                 f"{path}: expected an image of three axes, found a series; give diffusion series to "
                 "n2a_bids.denoise with their gradient table and align=False, or use the app"
             )
+        if problem := content_problem(path, MOST_MISSING):
+            raise BIDSDataError(problem)
 
 
 def _read(path: Path, expected: str) -> NDArray[np.float32]:

@@ -11,10 +11,11 @@ from typing import Annotated
 from n2a_bids.config.options import Option
 from n2a_bids.dataset.read.files import check_file, open_nifti
 from n2a_bids.dataset.read.gradient_tables import read_header
+from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.micrographs.command import takes_micrographs
 from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
-from n2a_bids.errors import ConfigError
+from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
@@ -84,6 +85,10 @@ def _check_heads(request: DenoiseCommand) -> bool:
             f"{series}: expected one head to find the brain in, found a series; give its gradient table, "
             "--bvals and --bvecs, or --mask"
         )
+    if series is None:
+        for problem in (content_problem(path, MOST_MISSING) for path in job.runs):
+            if problem:
+                raise BIDSDataError(problem)
     return series is None
 
 

@@ -23,7 +23,7 @@ from n2a_bids.io.images import refuse_unreal
 _SERIES = ("dwi", "sbref", "epi")
 """Suffixes of images that may have several volumes."""
 _CHUNK_VALUES = 1 << 20
-_MOST_MISSING = 0.9
+MOST_MISSING = 0.9
 """Of the voxels may be NaN or infinite, which later steps take for gaps: a brain fills a tenth of a generous
 field of view."""
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
@@ -57,7 +57,7 @@ def check_image(path: Path) -> tuple[float, float]:
     image = open_nifti(path)
     if parse_name(path)[1] == "dwi":
         _check_series(path, image.shape)
-    return _check_values(path, image, _MOST_MISSING)
+    return _check_values(path, image, MOST_MISSING)
 
 
 def header_problem(path: Path) -> str:
@@ -104,12 +104,12 @@ def image_problem(path: Path) -> str:
     return problem_found_by(check_image, Path(path))
 
 
-def content_problem(path: Path) -> str:
-    """What is wrong with the voxels of an image whose header is sound; it may have any number of volumes."""
+def content_problem(path: Path, most_missing: float = 0.0) -> str:
+    """What is wrong with the voxels, of any number of volumes, of an image whose header is sound."""
 
     def check(file: Path) -> None:
         check_file(file)
-        _check_values(file, open_nifti(file), most_missing=0.0)
+        _check_values(file, open_nifti(file), most_missing)
 
     return problem_found_by(check, Path(path))
 

@@ -119,6 +119,18 @@ def test_what_is_odd_in_a_run_is_told(files, capsys):
     assert warning.startswith(told)
 
 
+@pytest.mark.parametrize("options", [(), ("--no-align",)])
+def test_intensities_that_wrapped_are_refused(files, capsys, options):
+    """What is brighter than the type can hold came out dark, where the app refuses the image."""
+    for name in ("one", "two"):
+        image = nb.load(files[name])
+        stored = (60 * image.get_fdata()).round().astype(np.int64).astype(np.int16)
+        nb.save(nb.Nifti1Image(stored, AFFINE), files[name])
+    assert _denoise(files, "--mask", files["mask"], *options) == 70
+    told = " ".join(capsys.readouterr().err.split())
+    assert "one.nii.gz: expected intensities that fit into int16" in told
+
+
 def test_lone_head_finds_its_brain(files, monkeypatch):
     """One run needs no alignment: the brain is found in it, and the record keeps its name."""
     monkeypatch.setattr("n2a_bids.tools.denoise.write_brain_mask", lambda head, mask, threads: files["mask"])
