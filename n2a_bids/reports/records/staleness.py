@@ -188,10 +188,24 @@ def why_outdated(label: str, denoising: DenoisingRecord | None, runs: Runs) -> s
     this = f"this is a result of {f'the run {own}' if own else 'an earlier run'}"
     if label in runs.without_sources:
         return f"{this}, and its source images are not all in the dataset any more"
-    last = runs.last.get(label)
-    if last is None or (own in runs.order and runs.order.index(own) >= runs.order.index(last)):
-        return ""
-    return f"{this}: the run {last} has not replaced it"
+    last, later = runs.last.get(label), _later(own, runs)
+    if last in later:
+        return f"{this}: the run {last} has not replaced it"
+    sources = {str(uri).removeprefix(_RAW) for uri in denoising.sources or ()}
+    taken = {
+        name: one
+        for name, one in runs.attempts.items()
+        if name != label and one.run in later and one.images & sources
+    }
+    if sources and sources <= {image for one in taken.values() for image in one.images}:
+        run = max(one.run for one in taken.values())
+        return f"{this}, and all of its images have gone into {', '.join(sorted(taken))} since (run {run})"
+    return ""
+
+
+def _later(run: str, runs: Runs) -> tuple[str, ...]:
+    """Runs after one; all, where that has left no list."""
+    return runs.order[runs.order.index(run) + 1 :] if run in runs.order else runs.order
 
 
 def unfinished_units(runs: Runs, known: Collection[str]) -> list[str]:

@@ -34,10 +34,16 @@ class Study:
         path.touch()
         return path
 
-    def attempt(self, run: str, *units: str) -> None:
+    def attempt(self, run: str, *units: str, images: dict[str, list[Path]] | None = None) -> None:
         """A run begins."""
         sources = {record.label: record.denoising.sources for record in find_records(self.out, "01")}
-        write_attempt(self.out / "sub-01/log" / run, self.bids, units, sources)
+        named = {
+            label: [path.relative_to(self.bids).as_posix() for path in paths]
+            for label, paths in (images or {}).items()
+        }
+        looked_at = [*chain(*named.values())]
+        folder = self.out / "sub-01/log" / run
+        write_attempt(folder, self.bids, [*units, *named], sources, (), looked_at, named)
 
     def finish(self, run: str, stem: str, *images: Path) -> None:
         """A run writes the record of a unit."""
@@ -70,6 +76,24 @@ def test_a_result_that_a_later_run_did_not_replace_is_outdated(study):
     assert "2026-a: the run 2026-c has not replaced it" in study.outdated()["sub-01_T1w"]
     study.finish("2026-c", "sub-01", *images)
     assert study.outdated() == {"sub-01_T1w": ""}
+
+
+def test_a_result_whose_images_went_into_other_groups_is_outdated(study):
+    """One image denoised alone before the second came: the participant would be in the table twice."""
+    first, second, third = (study.image(f"run-{run}") for run in (1, 2, 3))
+    study.attempt("2026-a", images={"sub-01_run-1_T1w": [first]})
+    study.finish("2026-a", "sub-01_run-1", first)
+    study.attempt("2026-b", images={"sub-01_T1w": [first, second]})
+    study.finish("2026-b", "sub-01", first, second)
+    outdated = study.outdated()
+    assert "all of its images have gone into sub-01_T1w since (run 2026-b)" in outdated["sub-01_run-1_T1w"]
+    assert outdated["sub-01_T1w"] == ""
+    study.attempt("2026-c", images={"sub-01_run-1_T1w": [first], "sub-01_run-3_T1w": [third]})
+    study.finish("2026-c", "sub-01_run-1", first)
+    assert set(study.outdated().values()) == {""}, "one of two is alone, too: the other is in the mean only"
+    study.attempt("2026-d", images={"sub-01_run-1_T1w": [first], "sub-01_run-2_T1w": [second]})
+    study.finish("2026-d", "sub-01_run-1", first)
+    assert "gone into sub-01_run-1_T1w, sub-01_run-2_T1w since" in study.outdated()["sub-01_T1w"]
 
 
 def test_a_result_whose_images_were_renamed_is_outdated(study):
