@@ -95,8 +95,9 @@ def run_batch(
     with ExitStack() as locks:
         for item in batch:
             try:
-                locks.enter_context(participant_lock(item.label, config))
+                # First that of the results: another work directory alone would not help.
                 locks.enter_context(results_lock(item.label, config))
+                locks.enter_context(participant_lock(item.label, config))
                 _begin(item, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)

@@ -245,7 +245,7 @@ def test_run_batch_holds_the_lock_of_results(config, monkeypatch):
     )
     assert run_batch([work()], config, Interruption()) == {"01": []}
     assert "another process is writing its results" in held[0]
-    with results_lock("01", config):
+    with results_lock("01", config), participant_lock("01", config):
         before = sorted(config.output_dir.rglob("*"))
         (sentence,) = run_batch([work()], config, Interruption())["01"]
         assert "another process is writing its results" in sentence
