@@ -29,6 +29,7 @@ from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, Denoising
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.crashes import find_crashes
 
+_MEANT = re.compile(r"sub(?:[-_ ]\w.*|\d\w*)", re.IGNORECASE)
 _NOTHING_PLANNED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -180,7 +181,22 @@ def selection_doubts(config: Config, collection: Collection) -> list[str]:
             f"{f' and {len(hidden) - 3} more' if len(hidden) > 3 else ''} will be denoised; to leave images "
             "out, give --run-id or --bids-filter-file"
         )
+    odd = [] if config.selection.participants else _like_participants(config.bids_dir)
+    if odd:
+        told.append(
+            f"{', '.join(odd[:3])}{' and others' if len(odd) > 3 else ''} in {config.bids_dir}: participants "
+            "are folders named sub-<label>, in small letters; these are not looked at"
+        )
     return told
+
+
+def _like_participants(bids_dir: Path) -> list[str]:
+    """Folders that seem to be meant as participants, but are not named so."""
+    return sorted(
+        printable(path.name)
+        for path in bids_dir.iterdir()
+        if _MEANT.fullmatch(path.name) and not path.name.startswith("sub-") and path.is_dir()
+    )
 
 
 def unknown_exclusions(config: Config) -> list[str]:

@@ -119,6 +119,17 @@ def test_images_of_bidsignore_are_told_to_be_used(n2a, tmp_path, capsys, line, i
     assert (".bidsignore" in told.err and "sub-01_run-2_T1w.nii.gz" in told.err) == is_told
 
 
+def test_folders_that_are_meant_as_participants_are_told(n2a, tmp_path, capsys):
+    """They would be missing in the result without a word; other folders are none, nor are they asked for."""
+    for name in ("SUB-02", "sub_03", "sub04", "subjects", "submission", "derivatives"):
+        (tmp_path / "bids" / name).mkdir()
+    (tmp_path / "bids" / "sub_05.tsv").touch()
+    assert n2a("--dry-run") == 0
+    assert "SUB-02, sub04, sub_03 in" in capsys.readouterr().err
+    assert n2a("--dry-run", "--participant-label", "01") == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_query_that_no_program_has_is_told(n2a, tmp_path, capsys):
     """A misspelled one filters nothing: all runs would be taken without a word."""
     filters = tmp_path / "filters.json"
