@@ -149,9 +149,7 @@ def denoise(
             different_contrast=different_contrast,
             **ready.files,
         )
-        result = denoise_files(job, report or (lambda message: None))
-        record = with_earlier_warnings(result.record, ready.warnings)
-        return _as_images(replace(result, record=record), ready.alignment)
+        return _as_images(denoise_files(job, report or (lambda message: None)), ready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +200,15 @@ def _prepare_series(
     return _Ready(paths, brain, table)
 
 
-def _as_images(result: DenoiseResult, alignment: AlignmentRecord | None) -> Denoised:
+def _as_images(result: DenoiseResult, ready: _Ready) -> Denoised:
     reference = result.job.runs[0]
     return Denoised(
         image_like(result.denoised, reference),
         image_like(result.mean, reference),
         image_like(result.mask, reference),
         None if result.noise_sd is None else image_like(result.noise_sd, reference),
-        result.record,
-        alignment,
+        with_earlier_warnings(result.record, ready.warnings),
+        ready.alignment,
     )
 
 

@@ -115,12 +115,9 @@ def _aligned(
     )
     found = align_files([path.absolute() for path in job.runs], folder, how)
     record = read_typed(AlignmentRecord, Path(found.record_file))
-    left_out = []
-    for path, one in zip(job.runs, record.repetitions, strict=True):
-        report(f"{path}: {_outcome(one)}")
-        left_out += [] if one.accepted else [f"{path}: {_outcome(one)}"]
-    for warning in found.warnings:
-        report(f"WARNING: {warning}")
+    told = {f"{path}: {_outcome(one)}": one for path, one in zip(job.runs, record.repetitions, strict=True)}
+    for line in (*told, *(f"WARNING: {warning}" for warning in found.warnings)):
+        report(line)
     sources = tuple(job.runs[index] for index in found.accepted)
     if request.files.out_repetitions and len(sources) < len(job.runs):
         other = next(path for path in job.runs if path not in sources)
@@ -138,7 +135,7 @@ def _aligned(
         # They were compared as they were acquired.
         allow_shared_noise=True,
     )
-    return aligned, sources, (*left_out, *found.warnings)
+    return aligned, sources, (*(line for line, one in told.items() if not one.accepted), *found.warnings)
 
 
 def _outcome(one: AlignedRepetition) -> str:
