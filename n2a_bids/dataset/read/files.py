@@ -158,10 +158,10 @@ def listed_in_bidsignore(bids_dir: Path, paths: Iterable[Path]) -> list[Path]:
     hidden : list of Path
         Those that the last line that fits them lists; a line that begins with ``!`` takes a file back.
     """
-    try:
-        text = (bids_dir / ".bidsignore").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
+    text, listing = "", bids_dir / ".bidsignore"
+    # A pipe would be waited for; what cannot be read lists nothing.
+    with suppress(OSError):
+        text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return [path for path in paths if _is_listed(path.relative_to(bids_dir), lines)]
 

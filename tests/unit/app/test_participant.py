@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,13 @@ def test_images_of_bidsignore_are_told_to_be_used(n2a, tmp_path, capsys, line, i
     told = capsys.readouterr()
     assert "1 group to denoise (2 images" in told.out
     assert (".bidsignore" in told.err and "sub-01_run-2_T1w.nii.gz" in told.err) == is_told
+
+
+def test_a_pipe_called_bidsignore_is_not_waited_for(n2a, tmp_path, capsys):
+    """It lists nothing."""
+    os.mkfifo(tmp_path / "bids" / ".bidsignore")
+    assert n2a("--dry-run") == 0
+    assert not capsys.readouterr().err
 
 
 def test_folders_that_are_meant_as_participants_are_told(n2a, tmp_path, capsys):
