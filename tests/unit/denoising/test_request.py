@@ -160,7 +160,7 @@ def bad_files(files: dict[str, Path], affine: np.ndarray, kind: str) -> None:
         ("grid", "align and resample"),
         ("affine", "another affine"),
         ("nan", "NaN"),
-        ("constant", "one value"),
+        ("constant", "the value 3 in every voxel"),
         ("missing", "two.nii.gz"),
         ("truncated", "two.nii.gz"),
         ("no image", "two.nii.gz"),
