@@ -72,7 +72,9 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         taken = {image.path for unit in units for image in unit.images}
         b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
         b0_images += fieldmaps
-        units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images) for unit in units]
+        # Who asks for one way of pairing has other plans with the rest.
+        denoised = [by_path[path] for path in sorted(taken)] if selection.dwi_pairing == "auto" else []
+        units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images, denoised) for unit in units]
     return Collection(tuple(_told_apart(units)), tuple(sorted(excluded, key=lambda item: item.path)))
 
 

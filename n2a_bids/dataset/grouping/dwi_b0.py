@@ -127,7 +127,9 @@ def reason_not_denoised(series: Series, everything: Sequence[ImageFile]) -> str:
     )
 
 
-def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Series]) -> DenoisingUnit:
+def with_reversed_b0(
+    unit: DenoisingUnit, series: Series, b0_images: Sequence[Series], denoised: Sequence[Series] = ()
+) -> DenoisingUnit:
     """Give a unit the b0 image that shows its distortion the other way round, where there is one.
 
     Parameters
@@ -138,6 +140,9 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         Its first.
     b0_images : sequence of Series
         Without diffusion weighting, of any participant; the sidecars decide.
+    denoised : sequence of Series
+        Series of units, whose b0s serve where no image is there for that: those of another table (64
+        directions of AP, 12 of PA) are no partners, but show the distortion all the same.
 
     Returns
     -------
@@ -155,17 +160,12 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         if not is_fieldmap(one.image) or is_meant_for(one.image, series.image)
     ]
     fitting = [one for one, against in beside if not against]
-    # A b0 of the same protocol first, a series of b0s before a reference of other contrast.
-    ranked = sorted(
-        fitting,
-        key=lambda one: (
-            is_sbref(one.image),
-            is_fieldmap(one.image),
-            _name_without(one.image, ("dir", "run")) != _name_without(series.image, ("dir", "run")),
-            _name_without(one.image, ("dir",)) != _name_without(series.image, ("dir",)),
-            one.image.path.name,
-        ),
-    )
+    others = [
+        one
+        for one in denoised
+        if _place(one.image) == where and one.gradients.is_b0.any() and not _reason_against(unit, series, one)
+    ]
+    ranked = [*_nearest_protocol_first(fitting, series), *_nearest_protocol_first(others, series)]
     notes = list(unit.notes)
     is_there = has_content(series.image.path)
     for one in ranked:
@@ -183,6 +183,20 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         if against and _is_expected(series, one)
     ]
     return replace(unit, notes=(*notes, *unused))
+
+
+def _nearest_protocol_first(b0_images: Sequence[Series], series: Series) -> list[Series]:
+    """A b0 of the same protocol first, a series of b0s before a reference of other contrast."""
+    own = {ignored: _name_without(series.image, ignored) for ignored in (("dir", "run"), ("dir",))}
+    return sorted(
+        b0_images,
+        key=lambda one: (
+            is_sbref(one.image),
+            is_fieldmap(one.image),
+            *(_name_without(one.image, ignored) != name for ignored, name in own.items()),
+            one.image.path.name,
+        ),
+    )
 
 
 def _reason_against(unit: DenoisingUnit, series: Series, one: Series) -> str:

@@ -221,3 +221,35 @@ def test_volumes_along_a_fifth_axis_are_told_before_anything_runs(dataset, axes)
     assert not found.units
     (reason,) = reasons(found).values()
     assert "4D" in reason and str(stored.shape) in reason
+
+
+def test_series_of_two_tables_show_each_other_the_distortion(dataset):
+    """Sixty-four directions of AP and twelve of PA are no pair, but both have b0s."""
+    dataset.add("dir-AP_run-1", table(20), AP)
+    dataset.add("dir-AP_run-2", table(20), AP)
+    other = dataset.add("dir-PA", table(9, seed=5), PA)
+    repeats, alone = sorted(dataset.collect().units, key=lambda unit: -len(unit.images))
+    assert (repeats.kind, repeats.reversed_b0.path) == ("dwi-repeats", Path(f"{other}.nii.gz"))
+    assert alone.reversed_b0.path.name == "sub-01_dir-AP_run-1_dwi.nii.gz"
+    assert "estimated with sub-01_dir-PA_dwi.nii.gz, of opposite phase encoding" in repeats.reason
+    # An image that is there for nothing else comes first.
+    back = b0_image(other.with_name("sub-01_acq-b0_dir-PA_dwi"), PA)
+    repeats, alone = sorted(dataset.collect().units, key=lambda unit: -len(unit.images))
+    assert repeats.reversed_b0.path == back
+
+
+@pytest.mark.parametrize("fault", ["same", "voxels", "no b0", "asked"])
+def test_a_series_that_cannot_show_it_is_no_word_worth(dataset, fault):
+    """It is denoised, and was not meant for this; nor where each series was asked for by itself."""
+    dataset.add("dir-AP", table(20), AP)
+    gradients = table(9, seed=5)
+    if fault == "no b0":
+        gradients = tuple(part[gradients[0] > 0] for part in gradients)
+    other = dataset.add("dir-PA", gradients, AP if fault == "same" else PA)
+    if fault == "voxels":
+        image = nb.load(f"{other}.nii.gz")
+        data = np.asarray(image.dataobj)
+        nb.Nifti1Image(data, np.diag([1.0, 1, 3, 1])).to_filename(f"{other}.nii.gz")
+    units = dataset.collect("single" if fault == "asked" else "auto").units
+    assert [unit.reversed_b0 for unit in units] == [None, None]
+    assert not any("the distortion is not estimated" in note for unit in units for note in unit.notes)
