@@ -25,6 +25,12 @@ LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 Files = Mapping[str, np.ndarray | dict | str | bytes | None]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole workflows: a file of them at the end would keep one worker busy and the other idle."""
+    folder = Path(__file__).parent / "workflows"
+    items.sort(key=lambda item: folder not in item.path.parents)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_network():
     """The package never needs the network, so a test that reaches for it fails."""
