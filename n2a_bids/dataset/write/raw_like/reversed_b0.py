@@ -61,10 +61,13 @@ def copy_reversed_b0(
         for path in sorted(folder.glob("*_dwi.nii*")):
             if path in denoised:
                 continue
-            series = _read(path, reader, b0_threshold)
-            if series is None and not has_content(path):
+            if not has_content(path):
                 _refuse_reversed(path, reader, partners, b0_threshold)
-            if series is None or _could_be_denoised(np.count_nonzero(series.weighted), series.weighted.size):
+                continue
+            series = _read(path, reader, b0_threshold)
+            if series is None or not _shows_distortion(
+                np.count_nonzero(series.weighted), series.weighted.size
+            ):
                 continue
             if any(partner is not None and are_opposite(series, partner) for partner in partners):
                 _copy(series, root / path.relative_to(bids_dir))
@@ -72,9 +75,10 @@ def copy_reversed_b0(
     return copied
 
 
-def _could_be_denoised(n_weighted: int, n_volumes: int) -> bool:
-    """Whether a series that is not among the denoised ones was left out though it is long enough."""
-    return n_weighted > 1 and n_volumes >= FEWEST_VOLUMES
+def _shows_distortion(n_weighted: int, n_volumes: int) -> bool:
+    """Whether a series that is not among the denoised ones has b0s, and was too short to be denoised."""
+    was_left_out = n_weighted > 1 and n_volumes >= FEWEST_VOLUMES
+    return not was_left_out and (n_weighted < n_volumes or not n_volumes)
 
 
 def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | None:
@@ -102,7 +106,7 @@ def _refuse_reversed(
     encodings = {one.acquisition.phase_encoding for one in partners if one is not None}
     # Its header, which would place the axes in the world, is not there: axes of one folder mean the same.
     opposite = own.phase_encoding.removesuffix("-") if "-" in own.phase_encoding else f"{own.phase_encoding}-"
-    if own.phase_encoding and opposite in encodings and not _could_be_denoised(n_weighted, bvals.size):
+    if own.phase_encoding and opposite in encodings and _shows_distortion(n_weighted, bvals.size):
         raise BIDSDataError(
             f"{path}: expected the b0 images of opposite phase encoding that go along with the series, found "
             "a link or pointer without content; fetch it with 'datalad get'"

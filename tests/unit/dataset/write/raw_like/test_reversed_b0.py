@@ -58,9 +58,17 @@ def test_b0_images_without_a_table_get_one_of_zeros(folder, tmp_path, shape, inh
 
 @pytest.mark.parametrize("content", [None, "/annex/objects/MD5E-s1--a.nii.gz\n"])
 @pytest.mark.parametrize(
-    ("polarity", "bvals"), [("j", "0 0"), ("j-", "0 0"), ("i", "0 0"), ("j", "0 1000 1000")]
+    ("polarity", "bvals", "is_refused"),
+    [
+        ("j", "0 0", True),
+        ("j", "0 1000 1000", True),
+        ("j-", "0 0", False),
+        ("i", "0 0", False),
+        ("j", "1000 1000", False),
+        ("j", "0 0 0 1000 1000 1000 1000", False),
+    ],
 )
-def test_b0_images_that_were_not_fetched_are_refused(folder, tmp_path, content, polarity, bvals):
+def test_b0_images_that_were_not_fetched_are_refused(folder, tmp_path, content, polarity, bvals, is_refused):
     """Without them, nothing would be corrected; other images that are not there are of no concern."""
     stem = folder / "sub-01_dir-PA_dwi"
     image = stem.with_suffix(".nii.gz")
@@ -69,7 +77,7 @@ def test_b0_images_that_were_not_fetched_are_refused(folder, tmp_path, content, 
     stem.with_suffix(".bval").write_text(bvals)
     stem.with_suffix(".json").write_text(json.dumps({"PhaseEncodingDirection": polarity}))
     arguments = tmp_path / "bids", tmp_path / "raw", [folder / "sub-01_dir-AP_dwi.nii.gz"], 50.0
-    if (polarity, bvals) == ("j", "0 0"):
+    if is_refused:
         with pytest.raises(BIDSDataError, match=r"dir-PA_dwi.nii.gz: .*'datalad get'"):
             copy_reversed_b0(*arguments)
     else:
