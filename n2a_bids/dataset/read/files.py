@@ -17,6 +17,8 @@ from n2a_bids.io.images import UNREADABLE
 
 _FORMATS = r"\.(?:mgz|mgh|img|hdr|nrrd|nhdr|mha|mhd|dcm|ima|par|rec|mnc|mif(?:\.gz)?|nii(?:\.gz)?)"
 _OF_NO_BIDS = "is of a format that BIDS does not have: convert it to NIfTI (.nii.gz)"
+_LONGEST_PATTERN = 1000
+"""Letters of a line of ``.bidsignore`` that is looked at."""
 _FURTHER = r"__dup-?\d+|\d+|[a-z]|_e\d+[a-z]?"
 """What converters put behind the suffix of a second image of one name."""
 _FOLDERS = ("anat", "dwi", "fmap", "micr")
@@ -163,6 +165,8 @@ def listed_in_bidsignore(bids_dir: Path, paths: Iterable[Path]) -> list[Path]:
     with suppress(OSError):
         text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    # Matching takes a time that grows with the square of a pattern, and no path is so long.
+    lines = [line for line in lines if len(line) <= _LONGEST_PATTERN]
     return [path for path in paths if _is_listed(path.relative_to(bids_dir), lines)]
 
 
