@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +74,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     read = [_read_image(path, bids_dir, reader, selection) for path in paths]
     read += find_fieldmaps([item for item in read if isinstance(item, ImageFile)], reader)
     kept, parts_alone = join_parts([item for item in read if isinstance(item, ImageFile)])
+    # One without images is named as such, whatever else lies there.
+    with_images = {label for image in kept if (label := image.entities.get("sub"))}
     found = group_sound_images(kept, selection, lambda image: _header_problem(image.path), header_fault)
     excluded = [
         *(item for item in read if isinstance(item, Excluded)),
@@ -81,8 +83,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *with_second_files([_with_remedy(item) for item in found.excluded], kept),
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
-        *_of_other_formats(bids_dir, {image.entities.get("sub") for image in kept}, selection),
-        *_named_by_converters(bids_dir, participants, selection),
+        *_found_by(images_of_other_formats, bids_dir, with_images, selection),
+        *_found_by(images_named_by_converters, bids_dir, participants, selection),
     ]
     units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))
     everything = Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
@@ -216,23 +218,16 @@ def _without_images(
     return excluded
 
 
-def _of_other_formats(
-    bids_dir: Path, participants: Iterable[str | None], selection: SelectionConfig
+def _found_by(
+    find: Callable[[Path, Sequence[str]], dict[Path, str]],
+    bids_dir: Path,
+    participants: Iterable[str],
+    selection: SelectionConfig,
 ) -> list[Excluded]:
-    """What lies beside images as Analyze pair or the like; a participant without images is named as such."""
-    folders = image_folders(bids_dir, sorted(filter(None, participants)), selection)
+    """What lies in the folders of participants under names that are no images of BIDS."""
+    folders = image_folders(bids_dir, sorted(participants), selection)
     suffixes = selected_modalities(selection.modalities)
-    found = [images_of_other_formats(folder, suffixes) for folder in folders]
-    return [Excluded(path, reason) for one in found for path, reason in one.items()]
-
-
-def _named_by_converters(
-    bids_dir: Path, participants: Sequence[str], selection: SelectionConfig
-) -> list[Excluded]:
-    """Repetitions, perhaps, that no name of BIDS tells."""
-    suffixes = selected_modalities(selection.modalities)
-    folders = image_folders(bids_dir, participants, selection)
-    found = [images_named_by_converters(folder, suffixes) for folder in folders]
+    found = [find(folder, suffixes) for folder in folders]
     return [Excluded(path, reason) for one in found for path, reason in one.items()]
 
 
