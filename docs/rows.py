@@ -2,7 +2,7 @@
 
 Tables, sentences (`tables.py`) and figures (`figures.py`) are specified in TOML, in comments of the pages:
 
-    rows = ["2026-11-21/benchmark.tsv"]           relative to the page
+    rows = ["2026-11-21/benchmark.tsv"]           relative to the page; or model cards of networks (.json)
     where = {condition = ["aligned"]}             rows that count, by column; all by default
     by = ["truth", "n_repetitions"]               columns whose values share one line
     across = ["method"]                           optional: {auto.psnr_db} is then that of the method auto
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -51,9 +52,20 @@ def group_rows(spec: Spec, folder: Path) -> list[list[Row]]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a TSV file."""
+    """Rows of a TSV file, or of the model card of a network (JSON)."""
+    if path.suffix == ".json":
+        return _read_card(json.loads(path.read_text(encoding="utf-8")))
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def _read_card(card: Mapping[str, Any]) -> list[Row]:
+    """Points of the learning curve, each with the numbers and words that the card holds besides."""
+    about = {name: value for name, value in card.items() if isinstance(value, str | int | float)}
+    return [
+        {re.sub(r"\W", "_", name): str(value) for name, value in (about | point).items()}
+        for point in card["curve"]
+    ]
 
 
 def _counts(row: Row, spec: Spec) -> bool:
