@@ -26,6 +26,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if page.file.src_uri in OUTSIDE:
         return outside_links(markdown)
     pages = {source: name for name, source in OUTSIDE.items()}
+    # Files of the package have no page: their names stand in.
+    markdown = re.sub(r"\[([^\]]+)\]\((?:\.\./)+n2a_bids/[^)]+\)", r"`\1`", markdown)
     # The site has no docs/ above its pages: one step up less.
     out_of_docs = re.compile(rf"\]\(\.\./((?:\.\./)*)({'|'.join(map(re.escape, pages))})(?=[)#])")
     return out_of_docs.sub(lambda found: f"]({found[1]}{pages[found[2]]}", markdown)

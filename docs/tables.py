@@ -14,8 +14,8 @@ A table stands between two comments. The first is TOML, of which `rows.py` tells
     -->
     <!-- end of table -->
 
-Sentences stand between ``<!-- text`` and ``<!-- end of text -->``: `text` takes the place of `columns`, and
-all rows are one line to it.
+Links to its rows follow it. Sentences stand between ``<!-- text`` and ``<!-- end of text -->``: `text` takes
+the place of `columns`, and all rows are one line to it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def fill(page: Path) -> str:
     """Text of a page with its tables and sentences made from their rows."""
 
     def make(found: re.Match[str]) -> str:
-        make_block = make_table if found["kind"] == "table" else make_text
-        return f"{found['head']}\n{make_block(tomllib.loads(found['spec']), page.parent)}\n{found['end']}"
+        spec = tomllib.loads(found["spec"])
+        if found["kind"] == "text":
+            return f"{found['head']}\n{make_text(spec, page.parent)}\n{found['end']}"
+        return f"{found['head']}\n{make_table(spec, page.parent)}\n{link_rows(spec)}\n{found['end']}"
 
     return BLOCK.sub(make, page.read_text(encoding="utf-8"))
 
@@ -52,6 +54,12 @@ def make_table(spec: Spec, folder: Path) -> str:
     for rows in group_rows(spec, folder):
         lines.append("| " + " | ".join(_fill_cell(cell, rows, spec) for _, cell in spec["columns"]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def link_rows(spec: Spec) -> str:
+    """Where the reader of a table finds its rows."""
+    links = (f"[{'/'.join(Path(name).parts[-2:])}]({name})" for name in spec["rows"])
+    return f"Rows: {', '.join(links)}\n"
 
 
 def make_text(spec: Spec, folder: Path) -> str:

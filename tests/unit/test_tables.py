@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -36,6 +37,40 @@ def test_tables_without_rows_say_so(page):
         and "rows were not kept" not in before.replace("\n", " ")
     ]
     assert silent == []
+
+
+# Decibels, percents with decimals, errors behind ±; and what a process took, on the pages of results.
+RESULTS = r"\d\s*dB\b|\d\.\d+\s*%|\d\s*±\s*\d"
+COSTS = r"\d\.\d+\s*(?:GB|s|min|minutes)\b"
+# What was tried, and only what was learned of it is kept: dated, in one place.
+HISTORY, MOST_IN_HISTORY = ROOT / "docs" / "benchmarks" / "tried.md", 13
+# Examples that follow from a formula.
+COMPUTED = ("6.5 dB for two runs whose noise SDs are 1 to 4",)
+
+
+def typed_text(page: Path) -> str:
+    """What was typed into a page: neither made from rows nor a command or an address."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "", tables.BLOCK.sub("", page.read_text("utf-8")), flags=re.S)
+    return re.sub(r"\]\([^)]*\)|`[^`]*`|" + "|".join(COMPUTED), "", text)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in sorted((ROOT / "docs").glob("**/*.md")) if page != HISTORY],
+    ids=lambda p: p.stem,
+)
+def test_results_are_made_from_rows(page):
+    """Outside of tables and sentences that rows fill, no page tells what was measured."""
+    if re.fullmatch(r"[\d-]+", page.parent.name):
+        return  # what a benchmark wrote beside its rows
+    wanted = f"{RESULTS}|{COSTS}" if page in BENCHMARKS else RESULTS
+    found = re.finditer(wanted, text := typed_text(page))
+    assert [text[max(0, one.start() - 40) : one.end() + 10] for one in found] == []
+
+
+def test_what_was_tried_gets_no_more_typed_results():
+    """The one place for history holds what it held, or less."""
+    assert len(re.findall(RESULTS, typed_text(HISTORY))) <= MOST_IN_HISTORY
 
 
 @pytest.fixture
@@ -101,6 +136,24 @@ def test_a_table_whose_rows_changed_is_found(draws):
     assert "| 6 |\n| 3 |" in filled and filled.endswith("-->\n\nAfter.\n") and "| 7 |" not in filled
     page.write_text(filled)
     assert tables.fill(page) == filled
+
+
+def test_readers_of_a_table_find_its_rows(draws):
+    page = draws / "page.md"
+    head = '<!-- table\nrows = ["2026/rows.tsv"]\nby = ["level"]\ncolumns = [["n", "{draws}"]]\n-->\n'
+    (draws / "2026").mkdir()
+    (draws / "rows.tsv").rename(draws / "2026" / "rows.tsv")
+    page.write_text(f"{head}<!-- end of table -->\n")
+    assert "| 3 |\n\nRows: [2026/rows.tsv](2026/rows.tsv)\n\n<!-- end" in tables.fill(page)
+
+
+def test_points_of_a_learning_curve_are_rows(tmp_path):
+    """With what the model card says besides; names become those of a calculation."""
+    card = {"name": "net", "steps": 20, "recipe": {}, "curve": [{"step": 10, "psnr_0.3": 30.0}, {"step": 20}]}
+    (tmp_path / "net.json").write_text(json.dumps(card))
+    first, last = benchmark_rows.read_rows(tmp_path / "net.json")
+    assert first == {"name": "net", "steps": "20", "step": "10", "psnr_0_3": "30.0"}
+    assert last == {"name": "net", "steps": "20", "step": "20"}
 
 
 def test_sentences_count_cells_and_tell_the_range(draws):
