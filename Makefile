@@ -67,7 +67,7 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/p
 
 # The docstrings are read from the source; neither torch nor the package has to be installed.
 $(VENV)/.installed-docs: setup.cfg $(CONSTRAINTS) | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.27' numpy pytest
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.27' numpy matplotlib pytest
 	touch $@
 
 # Linting needs neither torch nor the package.
