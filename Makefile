@@ -1,5 +1,7 @@
 # make demo   environment, installation, and the app on a small simulated dataset
 # make test   the fast tests, with coverage from Python 3.12 on
+# make test-slow   whole runs of the app, trainings, registrations
+# make proofs   minutes of training, whole real heads, baselines where they are installed
 # make docs   the documentation site into build/site; links, anchors, sentences, tables and figures checked
 # make contents   every module with the sentence that says what it is for
 # make lint   ruff and codespell
@@ -19,14 +21,23 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Two test processes share the cores: each keeps to one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test docs contents lint format build clean
+.PHONY: demo test test-slow proofs docs contents lint format build clean
 
 demo: $(VENV)/.installed
 	env -u OMP_NUM_THREADS $(VENV)/bin/n2a-tools demo $(DEMO_DIR)
 
+# Files in the order of the collection: whole runs first, so that no worker waits for them at the end.
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed-test
 	rm -f .coverage .coverage.*
-	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(COVERAGE) $(PYTEST_ARGS)
+	$(PYTEST) $(COVERAGE) $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-test
+	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+proofs: $(VENV)/.installed-test
+	$(PYTEST) -m proof $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

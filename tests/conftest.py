@@ -26,9 +26,9 @@ Files = Mapping[str, np.ndarray | dict | str | bytes | None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with whole workflows: a file of them at the end would keep one worker busy and the other idle."""
-    folder = Path(__file__).parent / "workflows"
-    items.sort(key=lambda item: folder not in item.path.parents)
+    """Begin with whole runs: a file of them at the end would keep one worker busy and the other idle."""
+    folders = [Path(__file__).parent / name for name in ("e2e", "workflows")]
+    items.sort(key=lambda item: not any(folder in item.path.parents for folder in folders))
 
 
 @pytest.fixture(autouse=True, scope="session")

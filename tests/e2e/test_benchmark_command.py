@@ -18,6 +18,8 @@ from n2a_bids.lab.benchmark import worker
 from n2a_bids.lab.benchmark.anat import trust
 from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(path):
     with path.open(newline="") as stream:

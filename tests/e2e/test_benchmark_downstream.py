@@ -30,7 +30,7 @@ def finished(tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_every_method_and_mean_is_judged(finished):
     rows = [row for row in rows_of(finished / "downstream.tsv") if row["measure"] == "gm_overlap"]
     assert [(row["method"], int(row["n_repetitions"])) for row in rows] == [
@@ -45,7 +45,7 @@ def test_every_method_and_mean_is_judged(finished):
     assert "--downstream" in (finished / "machine.txt").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_thickness_and_registration_are_judged_where_asked(tmp_path):
     """The same columns, other measures; tissues are left out."""
     out = tmp_path / "out"
@@ -57,7 +57,7 @@ def test_thickness_and_registration_are_judged_where_asked(tmp_path):
     assert noise[0] > noise[-2] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_resuming_adds_only_what_is_missing(finished):
     before = rows_of(finished / "downstream.tsv")
     assert run(finished, "nlmeans", "nlmeans-each", "--resume") == 0
@@ -93,7 +93,7 @@ def test_analyses_of_heads_are_refused_for_diffusion(tmp_path, capsys):
     assert "--analyses thickness" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_diffusion_maps_and_a_bundle_are_judged(tmp_path):
     """A small series with its table beside it, from the command line to the rows."""
     signal, gradients = head()

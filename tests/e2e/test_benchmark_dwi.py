@@ -14,6 +14,8 @@ from n2a_bids.cli.tools import main
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.lab.benchmark.dwi.run import COLUMNS, summarise_diffusion
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory) -> list[str]:

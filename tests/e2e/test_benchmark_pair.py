@@ -10,6 +10,8 @@ from n2a_bids.cli.tools import main
 from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 from n2a_bids.lab.simulation.runs import SimulationConfig, simulate_runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair(tmp_path):
@@ -68,7 +70,7 @@ def test_pair_without_mask_is_a_usage_error(tmp_path, pair, capsys):
     assert "--pair-mask" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_two_real_runs_are_compared_with_themselves(tmp_path, pair):
     """Each run alone, and the pair with noise added twice: averaging two makes what they say more alike."""
     assert run(tmp_path, pair, "--downstream", "--strategies", "nlmeans") == 0

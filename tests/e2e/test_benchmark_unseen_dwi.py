@@ -19,6 +19,8 @@ from n2a_bids.lab.benchmark.dwi.unseen import ACQUIRED, angular_detail
 from n2a_bids.lab.benchmark.unseen import Judge, Pair
 from n2a_bids.lab.simulation.lesions import ball_mask
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (30, 30, 18)
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 

@@ -11,6 +11,8 @@ import pytest
 from small_dataset import describe, write_mask, write_participant
 from valid_dataset import assert_valid
 
+pytestmark = pytest.mark.slow
+
 CONTRASTS = ("T1w", "T2w")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.real_data
 def test_real_series_is_denoised_without_anatomy_in_the_residual(tmp_path, real_data):
     """A real 4 mm series: all derivatives, finite values on the scanner's grid, less noise than before."""

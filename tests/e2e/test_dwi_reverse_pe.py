@@ -26,6 +26,8 @@ from n2a_bids.lab.simulation.dwi import (
     tensor_phantom,
 )
 
+pytestmark = pytest.mark.slow
+
 _SLAB = slice(11, 23)
 _VOLUMES = slice(4, 26)
 _SNR = 8.0

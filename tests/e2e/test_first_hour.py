@@ -56,7 +56,7 @@ def test_the_page_speaks_of_the_report_as_it_is():
     assert (words[0] < words[1]) == (text.index("| warnings") < text.index("| the coloured box"))
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_every_command_does_what_the_page_says(tmp_path):
     """On the demonstration as the user's own data; files that the page names are there."""
     programs = Path(sys.executable).parent

@@ -21,6 +21,8 @@ from n2a_bids.io.json import read_typed
 from n2a_bids.io.micrographs import read_micrograph
 from n2a_bids.record.viewer import ViewerRecord
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["--strategy", "mean", "--nprocs", "1", "--omp-nthreads", "1", "--device", "cpu"]
 
 

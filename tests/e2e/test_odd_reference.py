@@ -24,7 +24,7 @@ def run(root: Path, *options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_t1w_runs_go_on_without_a_reference_of_another_head(tmp_path):
     """The run with the most contrast has other folds: table, sidecar and page name it."""
     bids = tmp_path / "bids"
@@ -55,7 +55,7 @@ def test_t1w_runs_go_on_without_a_reference_of_another_head(tmp_path):
     assert not list((tmp_path / "out" / "sub-01" / "log").rglob("crash*"))
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_diffusion_series_go_on_without_a_reference_of_another_head(tmp_path):
     """The first of three repeats, on whose grid the result would lie, is mirrored front to back."""
     write_dataset(tmp_path / "bids", "repeat")

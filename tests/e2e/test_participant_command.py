@@ -21,6 +21,8 @@ from small_dataset import describe, write_mask, write_participant
 
 from n2a_bids.config.toml import read_settings
 
+pytestmark = pytest.mark.slow
+
 TIME_LIMIT_S = 600
 
 
@@ -231,7 +233,7 @@ def test_stopped_by_sigterm_and_sigkill_then_resumed_gives_the_same_bits(finishe
     assert not hidden_files(out)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_killed_at_random_points_then_resumed_gives_the_same_bits(finished, study, start, tmp_path):
     """Ten moments anywhere between start and end, however long this machine takes from one to the other."""
     undisturbed = time.monotonic()
@@ -273,7 +275,7 @@ def test_two_processes_share_output_and_work_directory(finished, study, start, t
     assert not hidden_files(out)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_pool_of_processes_gives_the_same_bits(finished, study, tmp_path):
     """Two steps at a time instead of one."""
     options = ["--nprocs", 2, "--omp-nthreads", 1, "--participant-label", "02"]

@@ -13,6 +13,8 @@ import pytest
 from n2a_bids.cli.tools import main
 from n2a_bids.io.weights import PACKAGED, load_weights, save_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def brain(tmp_path):
@@ -29,7 +31,7 @@ def _arguments(brain, tmp_path, *more):
     return ["pretrain", *common, "--out-dir", str(tmp_path / "weights"), "--omp-nthreads", "1", *more]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_pretraining_writes_weights_and_resumes(brain, tmp_path):
     """A second call goes on from the checkpoint; the card says how far training went."""
     steps = []
@@ -97,7 +99,7 @@ def test_packed_images_come_back_within_a_step(brain, tmp_path):
     assert not (tmp_path / "c.pt").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
     """What it leaves behind, here on a CPU, is a checkpoint that the command makes weights of."""
     heads, out = tmp_path / "heads.npz", tmp_path / "out"

@@ -50,7 +50,7 @@ def test_one_participant_is_too_few(study):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_weights_of_a_dataset_are_whole_or_not_there(study):
     """Two processes on the CPU: weights with a card that fits, or the sentence that they are not better."""
     done = _run(study, *SHORT, "--train-processes", 2)
@@ -63,7 +63,7 @@ def test_weights_of_a_dataset_are_whole_or_not_there(study):
     assert list((study / "work").glob("*/train/resunet-t1w.pt"))
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_network_for_micrographs_is_used_at_the_participant_level(tmp_path):
     """From exposures of four fields of view to weights; the participant level names them in its record."""
     describe_dataset(tmp_path / "bids")

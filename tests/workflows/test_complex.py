@@ -17,6 +17,8 @@ from n2a_bids.dataset.collect import collect
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
+pytestmark = pytest.mark.slow
+
 
 def _run(root: Path, tmp_path: Path, **settings) -> Path:
     config = Config(

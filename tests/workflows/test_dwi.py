@@ -28,6 +28,8 @@ from n2a_bids.workflows.dwi import tensor
 from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
+pytestmark = pytest.mark.slow
+
 
 def _workflow(
     tmp_path: Path, kind: str, strategy: str = "auto", outputs: OutputConfig | None = None, **selected: bool

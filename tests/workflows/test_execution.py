@@ -28,6 +28,8 @@ from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, Interrupted
 from n2a_bids.system.signals import Interruption, interruptible
 
+pytestmark = pytest.mark.slow
+
 
 class _StepInputSpec(BaseInterfaceInputSpec):
     action = traits.Str("", usedefault=True)

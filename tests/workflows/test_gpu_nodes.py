@@ -27,7 +27,7 @@ class PretendDenoise(Denoise):
     _cmd = sys.executable
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_gpu_nodes_never_share(tmp_path, monkeypatch):
     """Four nodes, two GPUs, two slots: all done, both GPUs used, none by two nodes at once."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")

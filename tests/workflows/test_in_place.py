@@ -25,6 +25,8 @@ from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.lab.simulation.dwi import distort
 from n2a_bids.workflows.participant import init_participant_wf
 
+pytestmark = pytest.mark.slow
+
 _KEPT = {"SliceTiming": [0.0, 0.5, 1.0], "B0FieldIdentifier": "pepolar", "MultibandAccelerationFactor": 2}
 _IN_PLACE = SelectionConfig(modalities=("dwi",), dwi_in_place=True)
 

@@ -19,6 +19,8 @@ from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.lab.simulation.dwi import add_rician_noise, distort
 from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 
+pytestmark = pytest.mark.slow
+
 _SHIFT_VOXELS = 1
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TIME_LIMIT_S = 60
 RUN = """
 import os, subprocess, sys, time

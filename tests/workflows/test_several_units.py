@@ -20,6 +20,8 @@ from n2a_bids.reports.records.units import find_units
 from n2a_bids.system.signals import Interruption
 from n2a_bids.workflows.participant import init_participant_wf
 
+pytestmark = pytest.mark.slow
+
 GROUPS = (
     "run-1 run-2",
     "acq-hi_run-1 acq-hi_run-2",

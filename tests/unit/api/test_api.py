@@ -95,6 +95,7 @@ def test_moved_repetitions_are_aligned(runs):
     assert np.corrcoef(*aligned)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_given_mask_is_that_of_the_result(runs):
     """On its grid, or in the world of the first image: where the head moved it lies beside other brains.
 

@@ -11,7 +11,7 @@ import pytest
 NOTEBOOK = Path(__file__).resolve().parents[3] / "docs" / "python.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_notebook_runs():
     """Cell after cell, in one namespace; it asserts itself that denoising helps."""
     matplotlib.use("Agg")

@@ -320,7 +320,7 @@ def test_dangling_links_are_listed_not_lost(make_bids):
     assert len(collect(bids_dir, select()).units[0].images) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_one_of_2000_participants_is_found_in_seconds(tmp_path, capsys):
     """The other 1,999 are never walked."""
     names = [f"run-{run}_T1w{extension}" for run in "12" for extension in (".nii.gz", ".json")]

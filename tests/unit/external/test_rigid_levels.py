@@ -11,6 +11,7 @@ from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 from n2a_bids.system.child import run_ants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("voxel_mm", [2.5, 0.25])
 def test_a_small_brain_is_registered_as_well_as_a_large_one(tmp_path, voxel_mm):
     """A brain of 8 ml or less is not blurred to a few voxels: the motion is found to a tenth of a voxel."""

@@ -60,7 +60,7 @@ def server(tmp_path):
 
 
 # The client indexes 2,540 names with pybids first.
-@pytest.mark.slow
+@pytest.mark.proof
 def test_client_fetches_image_and_mask_and_names_what_is_like_a_wrong_name(tmp_path, server):
     """The real client, and a server on this machine; all that it writes is in the home that it is given."""
     home, archive = tmp_path / "home", tmp_path / "own"

@@ -815,7 +815,7 @@ def test_label_in_the_page_cannot_break_out(tmp_path):
     assert "</script><b>" not in (tmp_path / "group.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_ten_thousand_participants_take_less_than_a_minute(tmp_path):
     """Of processor time: how long the disk takes is not ours."""
     for number in range(10_000):

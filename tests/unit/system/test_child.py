@@ -23,6 +23,7 @@ def test_child_ended_by_a_signal_is_explained(tmp_path, monkeypatch, name, error
         run_module("dies", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "error", "words"), SIGNALS)
 @pytest.mark.parametrize("in_a_shell", [False, True])
 def test_denoiser_ended_by_a_signal_is_explained(tmp_path, monkeypatch, in_a_shell, name, error, words):

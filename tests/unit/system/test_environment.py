@@ -61,6 +61,7 @@ def test_itk_of_a_child_has_the_threads_that_were_asked_for(free_environment):
     assert _run(_ITK, free_environment | child_environment(1))[0] <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted as Linux shows them")
 def test_a_command_by_hand_bounds_its_libraries_before_they_are_loaded(free_environment):
     """BLAS reads its threads once: what numpy's import has started cannot be taken back."""

@@ -37,6 +37,7 @@ def _denoise(files, *options):
     return main([str(word) for word in ("denoise", *runs, "--device", "cpu", *options)])
 
 
+@pytest.mark.slow
 def test_runs_that_moved_are_aligned(files, capsys, monkeypatch):
     """What is found is told, the mean is sharp, and the record names the files that were given.
 
@@ -68,6 +69,7 @@ def test_images_like_which_no_result_can_be_written_are_refused(files, capsys, k
         assert "finding the brain" not in told
 
 
+@pytest.mark.slow
 def test_the_error_is_told_where_one_run_alone_was_measured(files, capsys):
     """Beyond the view of the other it is that of one image: no difference there is no sign of no noise."""
     image, brain = head_phantom()
@@ -96,6 +98,7 @@ def test_runs_on_other_grids_are_refused_as_they_lie(files, capsys):
     assert "two.nii.gz" in capsys.readouterr().err and not files["out"].exists()
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_fit_are_refused_by_name(files, capsys):
     """Of a head and something else no mean is made: the message names what does not fit."""
     image, _ = head_phantom()
@@ -106,6 +109,7 @@ def test_runs_that_do_not_fit_are_refused_by_name(files, capsys):
     assert "two.nii.gz" in told and not files["out"].exists()
 
 
+@pytest.mark.slow
 def test_what_is_odd_in_a_run_is_told(files, capsys):
     """Specks of impossible values were taken out without a word, where the app names them."""
     run = nb.load(files["two"])

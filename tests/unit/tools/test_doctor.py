@@ -144,7 +144,7 @@ def test_reports_name_every_problem():
     assert document["problems"] == ["choose another"]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_doctor_trains_a_little(tmp_path, capsys):
     """On this machine, whole: the trial learns, and the exit code is that of the problems."""
     status = main(["doctor", "--json", "--work-dir", str(tmp_path)])

@@ -288,6 +288,7 @@ def _one_of_two(rank, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_learn_from_the_mean_of_their_gradients(tmp_path):
     """With gloo on the CPU: gradients 1 and 2 become 1.5 in both."""
     multiprocessing.spawn(_one_of_two, (str(tmp_path),), nprocs=2)

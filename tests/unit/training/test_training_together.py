@@ -19,6 +19,8 @@ from n2a_bids.errors import ConfigError
 from n2a_bids.training import session
 from n2a_bids.training.course import Course, check_same_epoch
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).resolve().parents[3]
 _SEED = 20261121
 

@@ -198,7 +198,7 @@ def test_nan_is_black(frame, volumes):
     assert to_grey(np.array([[np.nan]]), (0.0, 1.0))[0, 0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_large_matrix_stays_below_three_megabytes():
     """A 0.7 mm head of pure noise, the worst case for compression, still fits."""
     shape = (220, 260, 210)

@@ -62,6 +62,7 @@ def _largest_error(found, truth, mask):
     return np.linalg.norm(error, axis=0).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("angle_deg", "shift_mm"),
     [(0.0, (0, 0, 0)), (0.0, (3.0, 0, 0)), (4.0, (0, 0, 3.0)), (5.0, (3.0, 0, 4.0))],
@@ -97,7 +98,7 @@ def test_second_image_may_be_stored_otherwise():
     assert np.median(np.abs(again - image)[inner]) < 0.05 * image[inner].mean()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.real_data
 def test_motion_put_into_a_real_pair_is_found(real_data):
     """Of 3 mm and 3 degrees put between two real b0s, at half their resolution, next to none is missed."""

@@ -179,6 +179,7 @@ def test_small_and_thin_images_tell_their_covariance_too(shape):
     assert found.along_axes[1, 1] == pytest.approx(zero_filled().along_axes[1, 1], abs=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_repetitions", [1, 2])
 def test_auto_halves_the_error_of_the_mean_where_noise_is_coloured(n_repetitions):
     """The plain mean won there, in single series, when noise was taken for white."""

@@ -197,6 +197,7 @@ def _sheared(series, table, shift_mm, slopes, axis=1):
     return sheared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bvals", [_SPREAD, _SHELLS], ids=["shell", "shells"])
 def test_eddy_currents_are_found_and_are_no_motion(bvals):
     """What follows the gradients is told from the head, which keeps still, in shift, shear and stretch."""

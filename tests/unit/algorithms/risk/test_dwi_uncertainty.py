@@ -135,7 +135,7 @@ def test_errors_grow_where_a_floor_is_taken_out():
     assert expected_shell_errors(image, [unknown], shells, MASK, None) is None
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("n_repetitions", [1, 2])
 @pytest.mark.parametrize("snr", [15.0, 25.0])
 def test_expected_error_is_true(real_data, n_repetitions, snr):

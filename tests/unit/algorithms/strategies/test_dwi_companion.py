@@ -70,7 +70,7 @@ def test_noise_that_both_series_hold_is_not_taken_for_signal(scene, alone):
     assert np.array_equal(together.data, alone.data)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_where_the_other_series_ends_nothing_changes(scene, alone):
     """It shows the left half of the head alone, or too little of it."""
     truth, _, mask, _ = scene
@@ -84,7 +84,7 @@ def test_where_the_other_series_ends_nothing_changes(scene, alone):
     assert np.array_equal(_denoise(scene, Companion(other, seen)).data, alone.data)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_anatomy_that_only_the_other_series_shows_is_not_taken_over(scene, alone):
     """A lesion in the other series: there the series keeps its own signal."""
     truth, _, mask, _ = scene

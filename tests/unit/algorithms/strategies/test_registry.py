@@ -49,6 +49,7 @@ def _short_config(name):
     return dataclasses.replace(config, schedule=SHORT) if name != "mean" else config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
 def test_same_seed_gives_the_same_bits(name):
     """All randomness comes from the one generator."""
@@ -62,6 +63,7 @@ def test_same_seed_gives_the_same_bits(name):
         np.testing.assert_array_equal(first.uncertainty, second.uncertainty)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
 def test_gain_and_offset_carry_through(name):
     """denoise(a*y + b) == a*denoise(y) + b where a*y + b is exact, as of stored integers."""
@@ -121,6 +123,7 @@ def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
     np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("taken_away", "mean_won"), [(1.05, False), (1.2, True)])
 def test_a_perfect_result_is_not_taken_for_an_impossible_one(monkeypatch, taken_away, mean_won):
     """The error of the mean is known to a tenth: noise alone may come out with nothing left."""
@@ -195,6 +198,7 @@ def test_unknown_strategy_lists_those_that_exist():
         get_strategy("noise3average")
 
 
+@pytest.mark.slow
 def test_the_rician_bias_goes_unless_it_is_to_stay():
     """Magnitudes at low SNR are too high on average, and so is a result that keeps the noise floor."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 36)] * 3, indexing="ij"))
@@ -235,7 +239,8 @@ def _magnitudes(shift_voxels=0.0):
     return Repetitions(data[..., None], mask), clean, mask
 
 
-@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.slow), 0.35])
+@pytest.mark.slow
+@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.proof), 0.35])
 def test_auto_takes_the_rician_bias_out(shift_voxels):
     """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
     repetitions, clean, mask = _magnitudes(shift_voxels)
@@ -255,6 +260,7 @@ def test_auto_takes_the_rician_bias_out(shift_voxels):
     assert abs(float((result.data[..., 0] - clean)[mask].mean())) < 0.5 * mean_bias
 
 
+@pytest.mark.slow
 def test_auto_takes_the_floor_of_several_coils_out():
     """The root sum of squares of eight coils: most of a bias fifteen times the Rician one is gone."""
     clean, mask = _magnitudes()[1:]
@@ -277,6 +283,7 @@ def test_auto_takes_the_floor_of_several_coils_out():
     assert abs(float((result.data[..., 0] - clean)[mask].mean())) < 0.4 * mean_bias
 
 
+@pytest.mark.slow
 def test_auto_without_weights_judges_all_candidates_alike():
     """Nothing tells the clean signal beforehand: the bias stays in targets and candidates."""
     repetitions, _, _ = _magnitudes()
@@ -334,6 +341,7 @@ def test_shipped_fusion_betters_what_it_joins(head):
     assert fused < min(alone, patches)
 
 
+@pytest.mark.slow
 def test_zero_shot_trains_nothing():
     """The pretrained network and what follows it are all there is; the risk still chooses."""
     repetitions, clean = _repetitions()

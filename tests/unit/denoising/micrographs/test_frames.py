@@ -161,6 +161,7 @@ def test_borders_tell_how_many_frames_show_them():
         assert np.std(error[seen] / noise_sd) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_specimen_that_stands_is_not_moved_by_noise(seed):
     """One count in ten pixels of a large field: frames lie well, by some pixels, on noise that they share."""

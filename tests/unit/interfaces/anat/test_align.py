@@ -152,6 +152,7 @@ def test_the_reference_shows_the_whole_brain(noisy_runs, head, write, affine, ax
     assert found.reason.endswith("among those whose view holds most of the brain")
 
 
+@pytest.mark.slow
 def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pair, motion, head, affine):
     """Within 0.1 mm and 0.1 degrees of the truth, and the same bits twice."""
     found = []
@@ -389,6 +390,7 @@ def test_a_dark_slice_of_one_repetition_is_named(tmp_path, noisy_runs, write):
     assert "along j" in warning and "leave the image out" in warning
 
 
+@pytest.mark.slow
 def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine, write):
     """With forty voxels of 32767 in the air the head is found within 0.02 mm of where it is found without."""
     spoiled = nb.load(pair["moved"]).get_fdata()
@@ -473,6 +475,7 @@ def coil(head):
     return np.exp(1.9 * (x**2 + y**2 + 0.6 * z**2) + 0.3 * y - 0.9)
 
 
+@pytest.mark.slow
 def test_registration_is_not_led_by_shading(tmp_path, pair, motion, head, affine, coil, write):
     """One run as the coils saw it, the other normalised: within 0.1 mm of the truth."""
     reference = nb.load(pair["reference"]).get_fdata()

@@ -88,7 +88,7 @@ def test_mask_of_noise_is_an_error(head_files, tmp_path, head):
         GivenBrainMask(in_file=pure, mask_file=mask).run(cwd=str(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_deepbet_on_noise_is_an_error(tmp_path):
     """Whatever it finds in noise alone is not believed."""
     noise = np.hypot(*np.random.default_rng(1).normal(0, 50, (2, 80, 80, 80)))
@@ -138,7 +138,7 @@ def test_packaged_template_has_a_brain_of_human_size(tmp_path):
     assert 1200 < brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2200
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_brain_mask_finds_the_brain_of_a_real_head(real_data, tmp_path):
     """deepbet finds 1 to 2 litres of brain in a real head."""
     image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"
@@ -146,7 +146,7 @@ def test_brain_mask_finds_the_brain_of_a_real_head(real_data, tmp_path):
     assert 1000 < data.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2000
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_template_brain_mask_agrees_with_deepbet(real_data, tmp_path):
     """The template route overlaps with the network by a Dice coefficient above 0.88."""
     image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"

@@ -77,6 +77,7 @@ def _simulated_b0() -> SimulatedB0:
     return simulate_b0(brain, mask, (5.0, 4.5, 5.0), 0, target_mm=5.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["RAS", "PSR", "LIP"])
 def test_the_network_finds_the_brain_however_it_is_stored(tmp_path, stored):
     """Dice above 0.93 with the truth, whatever the order of the voxels, and with a NaN in the air."""

@@ -259,7 +259,7 @@ def _pair_files(folder: Path, code: str) -> dict[str, object]:
     return inputs
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_pair_stored_in_two_orders_has_the_same_distortion(tmp_path, monkeypatch):
     """The axis is that of each array, and the field that of the head."""
     found = {}
@@ -279,7 +279,7 @@ def test_a_pair_stored_in_two_orders_has_the_same_distortion(tmp_path, monkeypat
     assert np.allclose(found["LAS"][1].matrix, found["PSR"][1].matrix, atol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_distortion_is_not_led_by_shading(tmp_path, monkeypatch):
     """The partner without prescan normalisation: the field is that of two normalised b0s."""
     fields = []
@@ -298,7 +298,7 @@ def test_distortion_is_not_led_by_shading(tmp_path, monkeypatch):
     assert np.abs(fields[1] - fields[0])[mask].mean() < 0.6 * np.abs(fields[0])[mask].mean()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_series_of_one_polarity_that_are_stated_opposite_are_told(tmp_path, monkeypatch):
     """The field of noise is believed, as the sidecars are, but not without a word."""
     monkeypatch.chdir(tmp_path)

@@ -153,6 +153,7 @@ def test_a_series_that_holds_the_noise_of_another_is_named(tmp_path):
     assert "run-2_dwi.nii.gz holds volumes twice (volume 4 of 1" in warning
 
 
+@pytest.mark.slow
 def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
     """A head that moved between two b0s is not blurred in their mean."""
     monkeypatch.chdir(tmp_path)
@@ -177,6 +178,7 @@ def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
     assert np.abs(b0 - still)[inside].mean() < 0.4 * np.abs(plain - still)[inside].mean()
 
 
+@pytest.mark.slow
 def test_csf_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, monkeypatch):
     """Contrast between shells is no motion: a head that kept still stays within a quarter of a voxel."""
     monkeypatch.chdir(tmp_path)
@@ -205,6 +207,7 @@ def test_csf_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, mon
     assert max(one.displacement_mm(points).mean() for one in motion) < 0.25 * 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["has none", "tells another", "tells the same"])
 def test_motion_is_estimated_anew_only_by_eddy_currents_of_others(tmp_path, monkeypatch, other):
     """Else it stays what the series tells alone, file by file."""

@@ -56,7 +56,7 @@ def test_unknown_and_missing_baselines_are_named(runs, monkeypatch):
     assert "absent" not in baselines.available_baselines()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_coloured():
     """And where noise is white and even it is the same method."""
     pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")
@@ -74,7 +74,7 @@ def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_colou
     np.testing.assert_allclose(untold, white, atol=0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_bm4d_of_echoes_together_beats_that_of_the_first():
     """What echoes have in common counts for all."""
     pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")

@@ -22,6 +22,7 @@ def test_what_is_expected_too_low_is_seen_in_its_decile():
     assert found.coverage == pytest.approx(0.91, abs=0.005)
 
 
+@pytest.mark.slow
 def test_expected_errors_of_auto_are_near_the_true_ones(head, tmp_path):
     """Without training, in a small box; a second call adds nothing, and the mean has no row."""
     image, mask = head

@@ -37,6 +37,7 @@ def test_blocks_hold_what_comes_before_the_fusion(block):
     assert np.std(patches - clean) < 0.7 * noise
 
 
+@pytest.mark.slow
 def test_the_same_generator_gives_the_same_block(heads):
     """Blocks can be made again: only their numbers and the seed count."""
     network = ResidualUNet((2, 4), (1, 1)).eval()

@@ -51,6 +51,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("outputs", "expected"), CASES)
 def test_pages_are_split_and_placed_as_asked(tmp_path, outputs, expected):
     """Whatever was written before is replaced, so that no page is out of date."""

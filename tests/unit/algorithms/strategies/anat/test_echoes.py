@@ -107,6 +107,7 @@ def test_rician_floor_is_found_in_magnitudes_only(pair):
     assert prepare_echoes(repetitions, keep_noise_floor=True).magnitudes is None
 
 
+@pytest.mark.slow
 def test_every_echo_comes_out_better_and_in_its_own_contrast(pair, denoised):
     """Less than half of the error of what was measured, and less than that of the other echo."""
     clean, mask, repetitions = pair
@@ -130,6 +131,7 @@ def test_together_is_better_than_alone(pair, denoised):
     assert _rmse(denoised.repetitions[0, ..., 0], clean[0], mask) < 0.95 * error_alone
 
 
+@pytest.mark.slow
 def test_a_signal_of_one_echo_stays_in_it():
     """A small lesion in the second echo alone: most of it stays there, and hardly any shows in the first."""
     clean, mask = _clean_echoes()
@@ -146,6 +148,7 @@ def test_a_signal_of_one_echo_stays_in_it():
     assert kept[1] > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corrected", [True, False])
 def test_the_rician_floor_goes_or_stays_as_asked(corrected):
     """Low signal: the mean over the air and over a dark tissue says what became of the floor."""
@@ -166,6 +169,7 @@ def test_the_rician_floor_goes_or_stays_as_asked(corrected):
         )
 
 
+@pytest.mark.slow
 def test_four_echoes_and_their_combination(pair):
     """All come out better; the combined image is their mean in the unit of the first, the noise its own."""
     clean, mask = _clean_echoes(4)
@@ -185,6 +189,7 @@ def test_four_echoes_and_their_combination(pair):
     assert np.median(result.noise_sd[mask]) == pytest.approx(matched_noise, rel=0.12)
 
 
+@pytest.mark.slow
 def test_gain_and_offset_of_one_echo_carry_through(pair, denoised):
     """denoise(a*y + b) == a*denoise(y) + b for each echo by itself, where a*y + b is exact."""
     _, _, repetitions = pair
@@ -256,6 +261,7 @@ def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change
     np.testing.assert_allclose(result.data, average_matched(pair[2]), rtol=1e-3, atol=0.5)
 
 
+@pytest.mark.slow
 def test_noise_that_is_not_white_is_named(pair):
     """Smoothed noise has less fine detail than power; a warning says what follows."""
     clean, _, repetitions = pair
@@ -267,6 +273,7 @@ def test_noise_that_is_not_white_is_named(pair):
     assert "correlated between neighbours" in warning
 
 
+@pytest.mark.slow
 def test_auto_denoises_echoes_together_where_weights_are_there(pair):
     """Without pretrained weights Noise2Average, which needs none, takes them."""
     strategy = get_strategy("auto")

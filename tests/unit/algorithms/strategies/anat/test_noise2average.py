@@ -18,6 +18,7 @@ from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import noise2average
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_iterations", "kept"), [(1, 0.5), (2, 0.25)])
 def test_iterations_keep_a_half_and_a_quarter_of_the_noise(monkeypatch, n_iterations, kept):
     """Where nothing can be predicted but the input's own noise, two repetitions keep 2**-i of it.

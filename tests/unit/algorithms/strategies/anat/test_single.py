@@ -56,6 +56,7 @@ def denoised(scan, brain, weights):
     return denoise(Repetitions(scan[None, ..., None], brain[1]), weights, context())
 
 
+@pytest.mark.slow
 def test_error_falls(denoised, scan, brain):
     """Less than a half of the squared error is left, and the record says so."""
     image, mask = brain
@@ -71,7 +72,7 @@ def test_what_was_removed_has_no_error(denoised):
     assert not denoised.uncertainty[1:5, 1:5, 1:5].any()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("noise_level", [0.2, 0.4])
 def test_expected_error_is_true(noise_level, weights, real_data):
     """On a real brain: every tenth of the voxels to 20 %, and nine of ten in their interval."""
@@ -132,13 +133,14 @@ def test_the_record_says_that_nothing_was_repeated(denoised):
     assert denoised.record.noise_level_uncertainty < 0.2
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_same_seed_gives_the_same_bits(denoised, scan, brain, weights):
     """Simulated noise comes from the generator of the context."""
     again = denoise(Repetitions(scan[None, ..., None], brain[1]), weights, context())
     np.testing.assert_array_equal(denoised.data, again.data)
 
 
+@pytest.mark.slow
 def test_no_more_is_taken_than_the_level_allows(scan, brain, weights):
     """Told a fifth of the noise, it takes away no more than that."""
     told = SingleConfig(weights.weights, weights.fusion, n_flips=1, noise_sd=NOISE_SD / 5)
@@ -146,6 +148,7 @@ def test_no_more_is_taken_than_the_level_allows(scan, brain, weights):
     assert np.sqrt(np.mean(taken[brain[1]] ** 2)) < 1.2 * NOISE_SD / 5
 
 
+@pytest.mark.slow
 def test_images_of_little_noise_are_left_alone(brain, weights):
     """A template is an average: what is left of its detail is anatomy, and hardly changes."""
     image, mask = brain

@@ -44,6 +44,7 @@ def _run(name, config, n_repetitions):
     return result, error, before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["noise2average", "noise2noise"])
 def test_networks_beat_the_mean_on_a_smooth_phantom(name):
     """A short training lowers the error of the mean, and gives each repetition denoised."""

@@ -61,6 +61,7 @@ def short(name, weights=None, steps=2):
     return strategy, replace(settings, schedule=schedule, batch_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [row.name for row in strategies_of("micr")])
 def test_channels_planes_and_intensities_come_back(name):
     """Two planes and three channels, in the unit of the camera, finite; one seed gives one image."""
@@ -100,6 +101,7 @@ def test_an_untrained_network_does_not_beat_the_mean():
     np.testing.assert_allclose(denoised.data, average_matched(repetitions), rtol=1e-6)
 
 
+@pytest.mark.slow
 @needs_weights
 @pytest.mark.parametrize("n_repetitions", [2, 4])
 def test_auto_beats_the_mean_and_knows_by_how_much(n_repetitions):
@@ -136,6 +138,7 @@ def test_a_gain_without_training_is_told_to_half_a_decibel():
     assert blend.gain_over_mean_db == pytest.approx(denoised.gain.decibels, abs=0.01)
 
 
+@pytest.mark.slow
 @needs_weights
 @pytest.mark.parametrize("seed", [3, 4])
 def test_the_gain_of_a_small_field_is_that_of_intensities(seed):
@@ -255,6 +258,7 @@ def test_padding_says_nothing_of_the_noise():
     assert results[1].noise_sd[20:-20, 20:-20].mean() == pytest.approx(results[0].noise_sd.mean(), rel=0.05)
 
 
+@pytest.mark.slow
 @needs_weights
 @pytest.mark.parametrize("name", ["recorrupted", "auto"])
 @pytest.mark.parametrize(("n_shown", "most_left"), [(1.0, 0.65), (0.2, 0.45)])

@@ -13,6 +13,7 @@ SHAPE = (40, 44, 36)
 VOXEL_MM = np.array([1.0, 0.9, 1.2])
 
 
+@pytest.mark.slow
 def test_moved_runs_come_back_without_knowing_the_transform(head):
     image, mask = head
     affine = np.diag([-2.0, 2, 2, 1])

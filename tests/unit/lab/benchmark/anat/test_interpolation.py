@@ -3,12 +3,14 @@
 import csv
 
 import numpy as np
+import pytest
 
 from n2a_bids.lab.benchmark.anat.interpolation import WAYS, run_interpolation
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan
 from n2a_bids.lab.benchmark.truths import Truth
 
 
+@pytest.mark.slow
 def test_every_way_is_measured_once_and_rows_are_kept(head, tmp_path):
     """All ways see the same runs; the true transform has no error; a second call adds nothing."""
     image, mask = head

@@ -48,6 +48,7 @@ def trained(monkeypatch) -> list:
     return requests
 
 
+@pytest.mark.slow
 def test_equal_weights_give_equal_rows(tmp_path, truths, trained):
     """Whatever the training is worth shows in the rows alone; a resumed run trains and judges no more."""
     plan = BenchmarkPlan(tmp_path, METHODS, noise_levels=(0.3,), settings=MethodSettings())

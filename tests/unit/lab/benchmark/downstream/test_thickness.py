@@ -17,7 +17,7 @@ def ball(thickness_mm: float) -> tuple[np.ndarray, np.ndarray]:
     return image.astype(np.float32), distance < radii[0]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_thicker_cortex_is_told_and_the_same_image_gives_the_same():
     """Two images of one shell agree to the bit; a shell that is 2 mm thicker is found clearly thicker."""
     found = {}
