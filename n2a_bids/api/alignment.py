@@ -88,7 +88,7 @@ def align(
     mask : image, optional
         Brain of one of the images, which is the reference then: the one that has its grid, else the first.
         By default it is found in each.
-    space : {"reference", "halfway"}
+    space : {"reference", "midspace"}
         Grid of the best repetition as it lies, or moved to the middle between all.
     different_contrast : bool
         Echoes: intensities need not agree, and shading is left as it is.

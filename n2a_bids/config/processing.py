@@ -117,8 +117,8 @@ class AlignConfig:
     PREFIX: ClassVar[str] = "align-"
 
     space: Annotated[
-        Literal["reference", "halfway"],
-        Option("grid of the result: that of the best repetition, or halfway between all (midspace)"),
+        Literal["reference", "midspace"],
+        Option("grid of the result: that of the best repetition, or the midspace, halfway between all"),
     ] = "reference"
     min_correlation: Annotated[
         float, Range(-1, 1), "lowest in-mask correlation with the reference after alignment, when smoothed"

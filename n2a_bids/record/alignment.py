@@ -95,7 +95,7 @@ class AlignmentRecord:
     """File name of the repetition on whose grid the others were brought."""
     reference_reason: str = ""
     space: str = ""
-    """``reference``, or ``halfway``."""
+    """``reference``, or ``midspace``."""
     interpolation: str = ""
     in_place: bool = False
     """Diffusion: whether the series was denoised where it lies, its motion measured and left."""

@@ -39,7 +39,7 @@ def test_visit_desc_tells_of_masks_alignment_and_choice(config):
     other = replace(
         config,
         mask=MaskConfig(method="template"),
-        align=AlignConfig(space="halfway"),
+        align=AlignConfig(space="midspace"),
         denoise=DenoiseConfig(strategy="noise2average"),
     )
     text = described(other)["T1w"]

@@ -65,7 +65,7 @@ class _AlignRepetitionsInputSpec(AlignmentLimitsInputSpec):
     )
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     match_shading = traits.Bool(True, usedefault=True, desc="take out shading that differs: of one contrast")
-    space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
+    space = traits.Enum("reference", "midspace", usedefault=True, desc="grid position of the result")
 
 
 class AlignedOutputSpec(TraitedSpec):
@@ -118,7 +118,7 @@ class AlignRepetitions(ResumableInterface):
             raise BIDSDataError(too_few(repetitions))
         transforms = [repetition.transform for repetition in accepted]
         own = next(index for index, repetition in enumerate(accepted) if repetition.is_reference)
-        if self.inputs.space == "halfway" and not all(is_identity(transform) for transform in transforms):
+        if self.inputs.space == "midspace" and not all(is_identity(transform) for transform in transforms):
             transforms = midspace_transforms(transforms)
             grid = moved_grid(grid, transforms[own])
         files = self._write_images(folder, accepted, transforms, grid, reference)
@@ -255,7 +255,7 @@ class AlignRepetitions(ResumableInterface):
                     file=repetition.path.name,
                     **asdict(repetition.qc),
                     accepted=repetition.accepted,
-                    interpolated=self.inputs.space == "halfway" or not lies_there(repetition, reference),
+                    interpolated=self.inputs.space == "midspace" or not lies_there(repetition, reference),
                     contrast_to_noise=ratio,
                 )
                 for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)

@@ -105,7 +105,7 @@ class DescribeResults(ResumableInterface):
         metadata = [inputs.metadata[index] for index in inputs.accepted]
         names = [row.file for row in alignment.repetitions]
         reference = inputs.sources[names.index(alignment.reference)]
-        grid = inputs.own_uri if alignment.space == "halfway" else reference
+        grid = inputs.own_uri if alignment.space == "midspace" else reference
         common = {
             **(metadata[0] if inputs.in_place else shared_metadata(metadata)),
             **self._phase_encoding(),

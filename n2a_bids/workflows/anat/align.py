@@ -80,7 +80,7 @@ def init_align_wf(
         ``outputnode`` with the fields of `ALIGNED`.
     """
     workflow = LiterateWorkflow("align_wf")
-    space = MIDSPACE if config.space == "halfway" else ""
+    space = MIDSPACE if config.space == "midspace" else ""
     workflow.__desc__ = joined_sentences([sentence("aligned", repetitions="The repetitions", space=space)])
     of_complex = ["values_files", "phase_files"]
     given = ["in_files", "mask_files", "gap_files", *of_complex]

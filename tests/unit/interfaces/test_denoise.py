@@ -222,7 +222,7 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
 
 def test_the_grid_between_the_repetitions_is_that_of_no_source(tmp_path):
     """In midspace, image and mask lie on the denoised image's grid; the mask still shows the reference."""
-    outputs = described(tmp_path, space="halfway")
+    outputs = described(tmp_path, space="midspace")
     for sidecar in (outputs.denoised, outputs.mean, outputs.noise_sd, outputs.mask):
         assert sidecar["SpatialReference"] == "bids::denoised"
     assert outputs.mask["Sources"][0] == "bids:raw:run-2"

@@ -96,7 +96,7 @@ OPTIONS = [
         "outputs.regions_template",
         "Mine",
     ),
-    ("--align-space halfway", "align.space", "halfway"),
+    ("--align-space midspace", "align.space", "midspace"),
     ("--skull-strip", "denoise.skull_strip", True),
     ("--skull-strip --no-skull-strip", "denoise.skull_strip", False),
     ("--random-seed 7", "denoise.random_seed", 7),

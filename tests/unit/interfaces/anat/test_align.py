@@ -241,14 +241,14 @@ def test_align_repetitions_needs_two(tmp_path, noisy_runs, head, write, affine, 
         align(tmp_path, files, write("mask", head[1]), [itk(tmp_path, "still", np.eye(4))])
 
 
-def test_halfway_space_treats_all_alike(tmp_path, pair, motion, head):
+def test_midspace_treats_all_alike(tmp_path, pair, motion, head):
     """Both runs are interpolated, by half of the motion each, and agree."""
     outputs = align(
         tmp_path,
         [pair["reference"], pair["moved"]],
         pair["reference_mask"],
         [itk(tmp_path, "m", motion)],
-        space="halfway",
+        space="midspace",
     )
     halves = [read_itk_transform(Path(path)) for path in outputs.out_transforms]
     np.testing.assert_allclose(halves[1] @ np.linalg.inv(halves[0]), motion, atol=1e-9)
@@ -433,7 +433,7 @@ def test_a_processed_copy_is_refused_and_the_reason_told(tmp_path, noisy_runs, h
     assert "run-1.nii.gz and run-4.nii.gz share part of their noise" in warning
 
 
-def test_stripped_runs_meet_halfway_and_stay_stripped(tmp_path, pair, motion, head):
+def test_stripped_runs_meet_in_midspace_and_stay_stripped(tmp_path, pair, motion, head):
     """Both without skull, moved against each other: no ripples in the air, empty where both are."""
     stripped = {}
     for name in ("reference", "moved"):
@@ -446,7 +446,7 @@ def test_stripped_runs_meet_halfway_and_stay_stripped(tmp_path, pair, motion, he
     files = [stripped["reference"], stripped["moved"]]
     gaps = FindGaps(in_files=files).run(cwd=str(tmp_path)).outputs
     assert gaps.out_files == files
-    for space in ("reference", "halfway"):
+    for space in ("reference", "midspace"):
         outputs = align(
             tmp_path,
             files,
@@ -490,7 +490,7 @@ def test_registration_is_not_led_by_shading(tmp_path, pair, motion, head, affine
     assert Affine(transform @ np.linalg.inv(motion)).displacement_mm(points).mean() < 0.1
 
 
-@pytest.mark.parametrize("space", ["reference", "halfway"])
+@pytest.mark.parametrize("space", ["reference", "midspace"])
 def test_a_run_shaded_otherwise_gets_the_shading_of_the_reference(
     tmp_path, pair, motion, head, coil, write, space
 ):
