@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
 import os
 import platform
 import shlex
@@ -18,6 +17,7 @@ from n2a_bids.config import Config
 from n2a_bids.config.toml import format_settings
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
+from n2a_bids.system.packages import package_version
 
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "antspyx", "deepbet", "pybids")
 
@@ -35,7 +35,7 @@ def write_log(label: str, config: Config) -> Path:
         "host": platform.node(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        **{f"version_{name}": _version(name) for name in _PACKAGES},
+        **{f"version_{name}": package_version(name) or "absent" for name in _PACKAGES},
     }
     path = run_record(label, config)
     return write_whole(path, format_settings(config, environment))
@@ -128,10 +128,3 @@ def _is_file_of(path: Path, stream: IO[str]) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
     return False
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"

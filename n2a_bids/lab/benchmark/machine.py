@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from n2a_bids import __version__
+from n2a_bids.system.packages import package_version
 
 _PACKAGES = ("torch", "numpy", "dipy", "antspyx", "bm4d")
 
@@ -26,7 +26,7 @@ def describe_machine(n_threads: int) -> list[str]:
         f"GPU: {', '.join(names) or 'none'}",
         f"system: {platform.system()} {platform.release()}, Python {platform.python_version()}",
         f"n2a_bids: {__version__}",
-        *(f"{name}: {_version(name)}" for name in _PACKAGES),
+        *(f"{name}: {package_version(name) or 'not installed'}" for name in _PACKAGES),
     ]
 
 
@@ -59,10 +59,3 @@ def processor_kind() -> str:
             kind = "AVX512"
     held = os.environ.get("ONEDNN_MAX_CPU_ISA")
     return f"{kind}, held to {held} by ONEDNN_MAX_CPU_ISA" if held else kind
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

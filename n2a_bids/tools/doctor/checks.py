@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from n2a_bids.errors import DenoisingError
 from n2a_bids.io.weights import PACKAGED, load_weights
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.system.environment import named_weights_dir
+from n2a_bids.system.packages import package_version
 from n2a_bids.system.resources import available_cpus, available_memory_gb, free_memory_gb
 
 _PACKAGES = (
@@ -46,10 +46,9 @@ def check_versions() -> list[Finding]:
         Finding("container", container_name()),
     ]
     for package in _PACKAGES:
-        try:
-            findings.append(Finding(package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(package, "missing", f"{package} is not installed; reinstall n2a_bids"))
+        version = package_version(package)
+        problem = "" if version else f"{package} is not installed; reinstall n2a_bids"
+        findings.append(Finding(package, version or "missing", problem))
     return findings
 
 
