@@ -15,6 +15,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from n2a_bids.record.candidate_names import MEANS, candidate_name
 from n2a_bids.record.denoising import CandidateRisk, Choice, Epoch
 from n2a_bids.viz.svg import INK, MUTED
 
@@ -36,34 +37,9 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#e3e7ec",
 }
-CANDIDATE_NAMES = {
-    "mean": "plain mean",
-    "weighted mean": "mean weighted by noise",
-    "noise2noise": "Noise2Noise",
-    "noise2average": "Noise2Average",
-}
-"""Those whose name in the records is not what they are called."""
-MEANS = ("mean", "weighted mean")
-"""What the other candidates are compared with."""
 _PHASES = {"recorrupted": "training on recorrupted averages"}
 _LABEL_WIDTH = 38
 """Characters of a line beside a bar: names of several steps take two."""
-
-
-def candidate_name(name: str) -> str:
-    """Readable name of a candidate.
-
-    Examples
-    --------
-    >>> candidate_name("noise2average-2")
-    'Noise2Average-2'
-    >>> candidate_name("something_new")
-    'something new'
-    """
-    for key in sorted(CANDIDATE_NAMES, key=len, reverse=True):
-        if name == key or name.startswith((f"{key}-", f"{key}_", f"{key} ", f"{key},")):
-            return CANDIDATE_NAMES[key] + name[len(key) :].replace("_", " ")
-    return name.replace("_", " ")
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_the_page_speaks_of_the_report_as_it_is():
     data = Path(n2a_bids.__file__).parent / "data"
     titles = {row["title"] for row in yaml.safe_load((data / "measures.yml").read_text(encoding="utf-8"))}
     assert {"Sharpness kept", "Anatomy in the residual"} <= titles & set(re.findall('"(.*?)"', text))
-    heads = {verdict.head.format(mean="plain mean", thing="image") for verdict in _AS_IT_IS.values()}
+    heads = {verdict.head.format(mean="plain mean", image="image") for verdict in _AS_IT_IS.values()}
     assert "The plain mean won." in heads & set(re.findall('"(.*?)"', text))
     template = (data / "templates" / "participant.html").read_text(encoding="utf-8")
     words = (template.index("<strong>Warnings"), template.index("verdict.head"))

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from n2a_bids.io.files import write_whole
 from n2a_bids.reports.methods.bibliography import Reference, cited
 from n2a_bids.reports.methods.text import methods_markdown
-from n2a_bids.reports.records.units import UnitRecord, find_records
+from n2a_bids.reports.records.unit_record import UnitRecord
+from n2a_bids.reports.records.units import find_records
 
 _CITATION = re.compile(r"\[(@[\w-]+(?:; @[\w-]+)*)\]")
 _BOLD, _ITALIC = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"\*(.+?)\*")

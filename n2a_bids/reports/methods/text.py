@@ -7,7 +7,6 @@ citations as ``[@key]``; :mod:`n2a_bids.reports.methods.citation` turns it into 
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from types import MappingProxyType
 
 from n2a_bids import __version__
 from n2a_bids.enumeration import listing
+from n2a_bids.record.candidate_names import MEANS
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.methods.phrases import chosen_words, strategy_words
-from n2a_bids.reports.pages.summary import is_single, mean_name, thing
 from n2a_bids.reports.pages.templates import environment
-from n2a_bids.reports.records.units import UnitRecord
+from n2a_bids.reports.records.unit_record import UnitRecord
 from n2a_bids.sentences import MIDSPACE, compared, mask_words, sentence, titles
-from n2a_bids.viz.charts import MEANS
+from n2a_bids.system.packages import package_version
 
 _NOT_EXPLAINED = ("mean", "weighted mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
@@ -66,7 +65,7 @@ def methods_markdown(units: Sequence[UnitRecord], planned: Mapping[str, str] = M
         planned=list(planned.values()),
         advice=[words for suffix, words in _DENOISE_AGAIN.items() if suffix in denoised | planned.keys()],
         n2a_version=__version__,
-        version=_version,
+        version=lambda package: package_version(package).split("+")[0],
     )
     paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
@@ -159,7 +158,7 @@ class ImagesOfKind:
         """Kinds of comparison, and whether ``all``, ``some`` or ``none`` were freed of the Rician bias."""
         found = {}
         if len(self.candidates) > 1 and set(MEANS) & set(self.candidates):
-            kinds = (f"single {thing(unit)}" if is_single(unit) else unit.datatype for unit in self.done)
+            kinds = (f"single {unit.image_noun}" if unit.is_single else unit.datatype for unit in self.done)
             found |= dict.fromkeys(kinds, MEANS)
         if "echoes as measured" in self.candidates:
             found["echoes"] = ("echoes as measured",)
@@ -174,7 +173,7 @@ class ImagesOfKind:
     def baseline(self) -> str:
         """What the candidates of a single unit were compared with."""
         unit = self.done[0]
-        return f"the {thing(unit)} as it was aligned" if is_single(unit) else f"the {mean_name(unit)}"
+        return f"the {unit.image_noun} as it was aligned" if unit.is_single else f"the {unit.mean_name}"
 
     @property
     def baseline_won(self) -> bool:
@@ -222,7 +221,7 @@ class ImagesOfKind:
     @property
     def all_single(self) -> bool:
         """Whether each of these is one image only, which is its own mean."""
-        return all(map(is_single, self.improved))
+        return all(unit.is_single for unit in self.improved)
 
     @property
     def error_ratio(self) -> float | None:
@@ -232,7 +231,7 @@ class ImagesOfKind:
     @property
     def equivalent_averages(self) -> float | None:
         """Median of the plain averages that the results correspond to."""
-        repeated = (unit for unit in self.improved if not is_single(unit))
+        repeated = (unit for unit in self.improved if not unit.is_single)
         return _median(unit.measure("denoising.equivalent_averages") for unit in repeated)
 
     @property
@@ -272,11 +271,3 @@ def _in_words(count: int) -> str:
 def _stem(file: str) -> str:
     """File name without folders and extension."""
     return Path(file).name.split(".")[0]
-
-
-def _version(package: str) -> str:
-    """Version of an installed package, empty when it is not installed."""
-    try:
-        return importlib.metadata.version(package).split("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return ""

@@ -18,14 +18,15 @@ from n2a_bids.contrasts import DENOISED_SUFFIXES
 from n2a_bids.dataset.names import is_label
 from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.record.candidate_names import MEANS, candidate_name
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.regions import RegionsRecord
 from n2a_bids.reports.pages.paths import find_page, link
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.ratings import Rating, read_ratings
 from n2a_bids.reports.records.staleness import LeftOut, Runs, read_runs, unfinished_units
-from n2a_bids.reports.records.units import UnitRecord, find_records
-from n2a_bids.viz.charts import MEANS, candidate_name
+from n2a_bids.reports.records.unit_record import UnitRecord
+from n2a_bids.reports.records.units import find_records
 
 OUTLIER_Z = 3.5
 """Usual limit of the robust z-score (Iglewicz and Hoaglin 1993)."""

@@ -32,7 +32,8 @@ from n2a_bids.reports.pages.unit import cell, translation, unit_page
 from n2a_bids.reports.pages.viewer import write_viewer_pages
 from n2a_bids.reports.records.crashes import Crash, find_lasting_crashes
 from n2a_bids.reports.records.staleness import LeftOut, read_runs, unfinished_units
-from n2a_bids.reports.records.units import UnitRecord, find_units
+from n2a_bids.reports.records.unit_record import UnitRecord
+from n2a_bids.reports.records.units import find_units
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Literal
 
 from n2a_bids.contrasts import find_contrast
 from n2a_bids.enumeration import listing
+from n2a_bids.record.candidate_names import candidate_name
 from n2a_bids.record.denoising import Choice, DenoisingRecord
 from n2a_bids.reports.format import duration, number
 from n2a_bids.reports.methods.phrases import chosen_words
-from n2a_bids.reports.records.units import UnitRecord
-from n2a_bids.viz.charts import MEANS, candidate_name
+from n2a_bids.reports.records.unit_record import UnitRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ _AS_IT_IS = {
         "good", "Averaged, as asked.", "The output is the plain mean: nothing else was tried."
     ),
     (True, True): Verdict(
-        "good", "Not denoised, as asked.", "The output is the single {thing} as it was aligned."
+        "good", "Not denoised, as asked.", "The output is the single {image} as it was aligned."
     ),
     (False, False): Verdict(
         "warn",
@@ -49,8 +49,8 @@ _AS_IT_IS = {
     ),
     (False, True): Verdict(
         "warn",
-        "The {thing} was left as it is.",
-        "No candidate was clearly better on data it had not seen, so the output is the {thing} as it was "
+        "The {image} was left as it is.",
+        "No candidate was clearly better on data it had not seen, so the output is the {image} as it was "
         "aligned.",
     ),
 }
@@ -64,16 +64,6 @@ _ALONE = {
 }
 
 
-def is_single(unit: UnitRecord) -> bool:
-    """Whether there was one image only, which is its own mean."""
-    return unit.measure("denoising.n_repetitions") == 1
-
-
-def thing(unit: UnitRecord) -> str:
-    """What one of its images is called."""
-    return "series" if unit.datatype == "dwi" else "image"
-
-
 def verdict(unit: UnitRecord) -> Verdict:
     """What was chosen, and whether it is better than what it was compared with."""
     record = unit.denoising
@@ -82,14 +72,14 @@ def verdict(unit: UnitRecord) -> Verdict:
     chosen = record.chosen
     asked = record.strategy == "mean"
     if asked or chosen.mean_won:
-        said = _AS_IT_IS[asked, is_single(unit)]
-        names = {"mean": mean_name(unit), "thing": thing(unit)}
+        said = _AS_IT_IS[asked, unit.is_single]
+        names = {"mean": unit.mean_name, "image": unit.image_noun}
         head, text = (words.format(**names) for words in (said.head, said.text))
         return replace(said, head=head, text=text + ("" if asked else _of_echoes(chosen)))
     words = chosen_words(chosen)
     text = f"{words[:1].upper()}{words[1:]}."
     averages = unit.measure("denoising.equivalent_averages")
-    if averages and not is_single(unit):
+    if averages and not unit.is_single:
         text += (
             f" Its estimated squared error is that of a plain average of {number(averages)} repetitions"
             f"{_of_weighting(unit)}."
@@ -105,12 +95,6 @@ def _where_mean_is_better(unit: UnitRecord) -> str:
     if part < 0.0005:
         return " Nowhere in the brain is the plain mean expected to be better."
     return f" In {100 * part:.1f} % of the brain the plain mean is expected to be better."
-
-
-def mean_name(unit: UnitRecord) -> str:
-    """The mean of the repetitions that candidates were compared with: plain, or weighted by noise."""
-    names = [row.name for row in (unit.denoising and unit.denoising.candidates) or ()]
-    return candidate_name(next((name for name in names if name in MEANS), MEANS[0]))
 
 
 def _of_weighting(unit: UnitRecord) -> str:
@@ -187,8 +171,8 @@ def cards(unit: UnitRecord) -> list[Card]:
     kind = "diffusion series" if unit.suffix == "dwi" else f"{unit.suffix} images"
     count = number(unit.measure("denoising.n_repetitions"))
     found = [
-        Card(thing(unit).capitalize(), count, _ALONE[unit.datatype])
-        if is_single(unit)
+        Card(unit.image_noun.capitalize(), count, _ALONE[unit.datatype])
+        if unit.is_single
         else Card("Repetitions used", count, f"{excluded} left out" if excluded else kind),
         Card("Output", _output_name(unit), _settings(record)),
     ]
@@ -242,7 +226,7 @@ def _quality(unit: UnitRecord) -> list[Card]:
     """Error and sharpness, against the mean, or against the single series before denoising."""
     record, derived = unit.denoising, unit.derived
     baseline, of_baseline = (
-        (thing(unit), "of that before") if is_single(unit) else ("plain mean", "of the mean's")
+        (unit.image_noun, "of that before") if unit.is_single else ("plain mean", "of the mean's")
     )
     found = []
     if derived.error_ratio:
@@ -254,7 +238,7 @@ def _quality(unit: UnitRecord) -> list[Card]:
             Card("Estimated error", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change)
         )
     averages = unit.measure("denoising.equivalent_averages")
-    if averages and not is_single(unit):
+    if averages and not unit.is_single:
         found.append(Card("Equivalent averages", number(averages), "of the same squared error"))
     if derived.sharpness_ratio:
         found.append(Card("Sharpness kept", f"{derived.sharpness_ratio:.2f}", f"{of_baseline}; 1 is no blur"))
@@ -266,7 +250,7 @@ def _output_name(unit: UnitRecord) -> str:
     chosen = unit.denoising.chosen
     name = chosen.name or unit.denoising.strategy or "unknown"
     if chosen.mean_won or name == "mean":
-        return f"{thing(unit)} as it is" if is_single(unit) else mean_name(unit)
+        return f"{unit.image_noun} as it is" if unit.is_single else unit.mean_name
     return candidate_name(name)
 
 

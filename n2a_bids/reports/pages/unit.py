@@ -10,9 +10,9 @@ from pathlib import Path
 from n2a_bids.packaged import packaged_yaml
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, DistortionRecord
 from n2a_bids.reports.format import number
-from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, nature, noise_words, verdict
+from n2a_bids.reports.pages.summary import Card, Verdict, cards, nature, noise_words, verdict
 from n2a_bids.reports.records.measures import Measure, measures
-from n2a_bids.reports.records.units import UnitRecord
+from n2a_bids.reports.records.unit_record import UnitRecord
 
 _CHARTS = {"loss", "risk", "gradients", "motion", "volumes", "drift", "rings", "regionalnoise"}
 
@@ -95,7 +95,7 @@ def unit_page(unit: UnitRecord) -> UnitPage:
 
 def table(unit: UnitRecord) -> list[MetricLine]:
     """Rows of the table of metrics; left out is what was not measured or means nothing here."""
-    rows, single = [], is_single(unit)
+    rows, single = [], unit.is_single
     for measure in measures():
         value = unit.measure(measure.path)
         if value is not None and unit.denoising and not (single and measure.of_repetitions):
@@ -187,7 +187,7 @@ def _variants(unit: UnitRecord) -> list[str]:
         "micr": unit.datatype == "micr",
         "pretrained": bool(unit.denoising and unit.denoising.weights),
         "echoes": bool(unit.denoising) and not unit.denoising.same_contrast,
-        "single": is_single(unit),
+        "single": unit.is_single,
         "dwi": unit.suffix == "dwi",
     }
     return [name for name, fits in found.items() if fits]

@@ -26,7 +26,7 @@ from n2a_bids.record.denoising import (
 )
 from n2a_bids.record.typed_json import from_json, to_json
 from n2a_bids.reports.records.measures import measures
-from n2a_bids.reports.records.units import UnitRecord
+from n2a_bids.reports.records.unit_record import UnitRecord
 
 FULL = DenoisingRecord(
     chosen=Choice("blend", "a blend", {"network": 0.75, "mean": 0.25}),

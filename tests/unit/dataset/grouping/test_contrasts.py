@@ -11,7 +11,8 @@ from n2a_bids.contrasts import ANAT_SUFFIXES, NEVER_DENOISED
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.read.given_masks import find_brain_mask
-from n2a_bids.reports.records.units import UnitRecord, find_units
+from n2a_bids.reports.records.unit_record import UnitRecord
+from n2a_bids.reports.records.units import find_units
 from n2a_bids.workflows.derivatives import outputs_of
 
 
