@@ -57,14 +57,15 @@ class AlignmentOptions:
     mask: Path | None = None
     """Brain of the image that has its grid, else of the first; None: it is found in each."""
     config: AlignConfig = field(default_factory=AlignConfig)
-    different_contrast: bool = False
+    same_contrast: bool = True
+    """False for echoes, whose intensities and shading need not agree."""
     random_seed: int = RANDOM_SEED
     threads: int = 1
 
     @property
     def thresholds(self) -> dict[str, float | str]:
         """Space and thresholds, as `AlignRepetitions` takes them."""
-        return asdict(self.config) | ({"min_correlation": -1.0} if self.different_contrast else {})
+        return asdict(self.config) | ({} if self.same_contrast else {"min_correlation": -1.0})
 
 
 def align(
@@ -113,7 +114,7 @@ def align(
     threads, random_seed = whole_number(threads, "threads", 1), whole_number(random_seed, "random_seed")
     with input_folder("align") as folder:
         given = None if mask is None else write_mask(mask, folder)
-        how = AlignmentOptions(given, config, different_contrast, random_seed, threads)
+        how = AlignmentOptions(given, config, not different_contrast, random_seed, threads)
         found = align_files(write_inputs(image_list(images), folder), folder, how)
         return Aligned(
             tuple(in_memory(Path(path)) for path in found.out_files),
@@ -194,7 +195,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
         reference_reason=chosen.reason,
         contrast_to_noise=chosen.contrast_to_noise,
         transforms=_register(chosen, folder, how),
-        match_shading=not how.different_contrast,
+        match_shading=how.same_contrast,
         **how.thresholds,
     )
     found = _run(aligning, folder / "aligned")
@@ -220,7 +221,7 @@ def _register(chosen: SimpleNamespace, folder: Path, how: AlignmentOptions) -> l
             moving_file=image,
             moving_mask=brain,
             moving_gaps=missing,
-            match_shading=not how.different_contrast,
+            match_shading=how.same_contrast,
             random_seed=how.random_seed,
         )
         transforms.append(_run(interface, folder / f"register-{index}").out_transform)

@@ -128,7 +128,7 @@ def denoise(
     threads, random_seed = whole_number(threads, "threads"), whole_number(random_seed, "random_seed")
     settings = _settings(strategy, recipe, weights_dir, random_seed, device)
     how = AlignmentOptions(
-        different_contrast=different_contrast, random_seed=random_seed, threads=threads or 1
+        same_contrast=not different_contrast, random_seed=random_seed, threads=threads or 1
     )
     with input_folder("denoise") as folder, _own_torch_state():
         paths = write_inputs(image_list(images), folder)

@@ -109,7 +109,7 @@ def _aligned(
     how = AlignmentOptions(
         # Nodes work in folders of their own.
         job.mask and job.mask.absolute(),
-        different_contrast=job.different_contrast,
+        same_contrast=not job.different_contrast,
         random_seed=job.denoise.random_seed,
         threads=max(job.omp_nthreads, 1),
     )

@@ -46,8 +46,8 @@ class ViewerGroup:
     uncertainty: NDArray[np.float32] | None = None
     before: str = "mean"
     """What the image before denoising is called."""
-    different_contrast: bool = False
-    """Whether the repetition has another contrast than the mean, and so a grey window of its own."""
+    same_contrast: bool = True
+    """Whether the repetition has the contrast of the mean; otherwise it has a grey window of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _volumes(group: ViewerGroup, mask: NDArray[np.bool_]) -> Iterator[_Volume]:
     """The images of a group in the order of the page, each with its window."""
     window = grey_window([group.mean], mask)
     if group.repetition is not None:
-        own = grey_window([group.repetition], mask) if group.different_contrast else window
+        own = window if group.same_contrast else grey_window([group.repetition], mask)
         yield _grey("one repetition", group.repetition, own)
     yield _grey(group.before, group.mean, window)
     yield _grey("denoised", group.denoised, window)

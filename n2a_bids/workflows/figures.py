@@ -55,11 +55,11 @@ def image_figures(
         Connections of the gradient table of a series.
     """
     told = told_error(unit, config)
-    different = unit.has_echoes
+    same_contrast = not unit.has_echoes
     figures: Figures = {
         "denoised": (reportlets.DenoisingFlicker(volume=volume), IMAGES),
         "residual": (
-            reportlets.ResidualMap(volume=volume, different_contrast=different),
+            reportlets.ResidualMap(volume=volume, same_contrast=same_contrast),
             [*IMAGES, ("images", "repetition_files"), NOISE],
         ),
         "noisesd": (
@@ -76,7 +76,7 @@ def image_figures(
     if config.outputs.wants_viewer:
         viewer = ViewerImages(
             before="as acquired" if single else "mean",
-            different_contrast=different,
+            same_contrast=same_contrast,
             whole_head=config.outputs.viewer_head,
         )
         figures["viewer"] = (viewer, [*IMAGES, NOISE, *told, *table])

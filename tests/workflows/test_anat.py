@@ -340,7 +340,7 @@ def test_viewer_is_told_what_it_shows(config, entity, labels, before):
         unit = replace(unit, kind="anat-single")
     node = init_reports_wf(unit, config).get_node("draw_viewer")
     assert node.inputs.before == before
-    assert node.inputs.different_contrast is (entity == "echo")
+    assert node.inputs.same_contrast is (entity != "echo")
     assert node.inputs.whole_head is True
     plain = init_reports_wf(unit, replace(config, outputs=OutputConfig()))
     assert "draw_viewer" not in plain.list_node_names()

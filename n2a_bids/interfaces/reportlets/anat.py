@@ -157,8 +157,8 @@ class _ResidualMapInputSpec(_ImagesInputSpec):
         File(exists=True), mandatory=True, desc="all aligned repetitions, on the grid of the mean"
     )
     noise_sd_file = File(exists=True, desc="noise SD of one repetition; without it, taken from repetitions")
-    different_contrast = traits.Bool(
-        False, usedefault=True, desc="repetitions differ in contrast: their difference is not noise alone"
+    same_contrast = traits.Bool(
+        True, usedefault=True, desc="false for echoes: their difference is not noise alone"
     )
 
 
@@ -169,7 +169,7 @@ class ResidualMap(FigureInterface):
 
     def _draw(self) -> str:
         repetitions = list(self.inputs.repetition_files)
-        shown = [] if self.inputs.different_contrast else repetitions[:2]
+        shown = repetitions[:2] if self.inputs.same_contrast else []
         files = [self.inputs.mean_file, self.inputs.denoised_file, *shown]
         has_noise_map = isdefined(self.inputs.noise_sd_file)
         if has_noise_map:

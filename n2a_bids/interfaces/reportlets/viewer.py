@@ -43,8 +43,8 @@ class _ViewerInputSpec(BaseInterfaceInputSpec):
     bvec_file = File(exists=True, desc="directions of series, FSL format")
     b0_threshold = b0_threshold_trait()
     before = traits.Str("mean", usedefault=True, desc="what the image before denoising is called")
-    different_contrast = traits.Bool(
-        False, usedefault=True, desc="the repetition has another contrast than the mean"
+    same_contrast = traits.Bool(
+        True, usedefault=True, desc="whether the repetition has the contrast of the mean"
     )
     whole_head = traits.Bool(False, usedefault=True, desc="show what lies outside the brain, too")
 
@@ -79,7 +79,7 @@ class ViewerImages(ResumableInterface):
 
     def _groups(self, images: Mapping[str, NDArray[np.float32]]) -> Iterator[ViewerGroup]:
         """The images, or what is shown of a series: single volumes, whose noise is seen, and shell means."""
-        told = {"before": self.inputs.before, "different_contrast": self.inputs.different_contrast}
+        told = {"before": self.inputs.before, "same_contrast": self.inputs.same_contrast}
         if images["mean"].ndim == 3:
             # Of a map for each echo the first, as in the report; one slice stays an image.
             shown = {name: values if values.ndim == 3 else values[..., 0] for name, values in images.items()}

@@ -51,7 +51,7 @@ def init_align_wf(
     processing_steps: Sequence[int] = (),
     *,
     required_index: int | None = None,
-    different_contrast: bool = False,
+    same_contrast: bool = True,
     of_one_echo: bool = False,
     random_seed: int = 1,
 ) -> Workflow:
@@ -65,8 +65,8 @@ def init_align_wf(
         Of each image, as its sidecar tells: see `count_processing`.
     required_index : int, optional
         Index of the repetition that must be the reference.
-    different_contrast : bool
-        Echoes: the threshold on intensities does not apply, and shading is left as it is.
+    same_contrast : bool
+        False for echoes: the threshold on intensities does not apply, and shading is left as it is.
     of_one_echo : bool
         Runs of one echo, of which the other echoes have runs of their own: the first is the reference.
     random_seed : int
@@ -88,9 +88,9 @@ def init_align_wf(
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = _reference_node(processing_steps, required_index, takes_first=of_one_echo)
     moving = ["moving_file", "moving_mask", "moving_gaps"]
-    registration = RegisterRigid(random_seed=random_seed, match_shading=not different_contrast)
+    registration = RegisterRigid(random_seed=random_seed, match_shading=same_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
-    resample = _resample_node(config, processing_steps, required_index, different_contrast)
+    resample = _resample_node(config, processing_steps, required_index, same_contrast)
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
     moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
@@ -116,17 +116,17 @@ def _resample_node(
     config: AlignConfig,
     processing_steps: Sequence[int],
     required_index: int | None,
-    different_contrast: bool,
+    same_contrast: bool,
 ) -> Node:
     """The node that judges each repetition and resamples it once."""
     thresholds = dict(config.thresholds)
-    if different_contrast:
+    if not same_contrast:
         thresholds["min_correlation"] = -1.0
     interface = AlignRepetitions(
         space=config.space,
         processing_steps=list(processing_steps),
         may_leave_out_reference=required_index is None,
-        match_shading=not different_contrast,
+        match_shading=same_contrast,
         **thresholds,
     )
     return Node(interface, name="resample", mem_gb=2.5)

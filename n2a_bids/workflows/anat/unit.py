@@ -177,7 +177,7 @@ def _init_alignment(unit: DenoisingUnit, config: Config, required_index: int | N
         config.align,
         [count_processing(image.metadata) for image in unit.images],
         required_index=required_index,
-        different_contrast=unit.has_echoes,
+        same_contrast=not unit.has_echoes,
         of_one_echo="echo" in unit.entities,
         random_seed=config.denoise.random_seed,
     )
