@@ -1,32 +1,19 @@
-"""Laws of drift: shifts and turns are found and undone, and the noise keeps its colour."""
+"""Laws of drift: shifts and turns are found, and whether exposures have anything in common."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import ndimage
+from moved_micrographs import blobs, moved
 
-from n2a_bids.algorithms.micrographs.alignment import align, shift_back
-from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift, rotation_matrix
-
-
-def scene(rng, size=256):
-    """Blobs of two sizes, positive."""
-    noise = rng.standard_normal((size, size))
-    fields = [ndimage.gaussian_filter(noise, sd, mode="wrap") for sd in (2, 8)]
-    return 10 * np.clip(1 + 0.3 * sum(field / field.std() for field in fields), 0.05, None)
-
-
-def moved(image, shift, angle_deg=0.0):
-    """The image with its content turned about its middle and shifted."""
-    middle = (np.array(image.shape) - 1) / 2
-    back = rotation_matrix(np.radians(angle_deg)).T
-    return ndimage.affine_transform(image, back, middle - back @ (middle + shift), order=5, mode="mirror")
+from n2a_bids.algorithms.micrographs.drift import correlation_of, estimate_drift
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.3), (7.6, -3.2), (-31.0, 12.5)])
 def test_shifts_are_found_below_a_pixel(shift):
     """Of noisy exposures, up to an eighth of the image and more."""
     rng = np.random.default_rng(1)
-    image = scene(rng)
+    image = blobs(rng)
     exposures = rng.poisson([np.maximum(moved(image, s), 0) for s in ((0, 0), shift)])
     drift = estimate_drift(exposures)
     np.testing.assert_allclose(drift.shift_pixels[1], shift, atol=0.08)
@@ -38,7 +25,7 @@ def test_shifts_are_found_below_a_pixel(shift):
 def test_turns_are_found(angle):
     """Together with a shift; of three exposures, each is compared with the others."""
     rng = np.random.default_rng(2)
-    image = scene(rng)
+    image = blobs(rng)
     motions = ((np.zeros(2), 0.0), (np.array([3.3, -2.1]), angle), (np.array([-1.0, 0.5]), 0.0))
     exposures = rng.poisson([np.maximum(moved(image, *motion), 0) for motion in motions])
     drift = estimate_drift(exposures)
@@ -52,27 +39,13 @@ def test_noise_alone_has_nothing_in_common():
     assert estimate_drift(exposures).correlation[1] < 0.3
 
 
-def test_a_shift_leaves_noise_white_and_content_in_place():
-    """Level and neighbour correlation stay; content comes back; whole pixels are copied."""
-    rng = np.random.default_rng(4)
-    noise = rng.standard_normal((200, 300)).astype(np.float32)
-    shifted, covered = shift_back(noise, np.array([5.5, -3.5]))
-    inner = shifted[10:-10, 10:-10]
-    assert inner.std() == pytest.approx(1, abs=0.02)
-    assert np.corrcoef(inner[:-1].ravel(), inner[1:].ravel())[0, 1] == pytest.approx(0, abs=0.02)
-    assert covered.mean() == pytest.approx((200 - 8) * (300 - 6) / 60_000, rel=0.02)
-    whole, inside = shift_back(noise, np.array([2.0, -1.0]))
-    np.testing.assert_array_equal(whole[:-2, 1:], noise[2:, :-1])
-    assert inside[:-2, 1:].all()
-
-
-def test_aligned_exposures_show_one_thing():
-    """Moved by a shift and a turn, and moved back."""
-    image = scene(np.random.default_rng(5)).astype(np.float32)
-    exposures = np.stack([image, moved(image, (4.3, -6.8)), moved(image, (1.2, 0.4), 1.5)])
-    drift = Drift(np.array([[0, 0], [4.3, -6.8], [1.2, 0.4]]), np.array([0, 0, 1.5]), np.ones(3))
-    aligned, covered = align(exposures, drift)
-    inner = ndimage.binary_erosion(covered, iterations=6)
-    assert inner.mean() > 0.8
-    assert np.abs(aligned - image)[:, inner].max() < 0.25
-    np.testing.assert_array_equal(aligned[0], exposures[0])
+def test_the_correlation_is_that_of_exposures_moved_back():
+    """It falls where the drift is another one; the same is told of pixels that count."""
+    exposures = np.stack([moved(blobs(np.random.default_rng(6)), shift) for shift in ((0, 0), (9.0, -4.0))])
+    counted = np.ones(exposures.shape[1:], bool)
+    counted[:, -40:] = False
+    drift = estimate_drift(exposures, turns=False, counted=counted)
+    np.testing.assert_allclose(drift.shift_pixels, [[0, 0], [9, -4]], atol=0.05)
+    assert drift.largest_pixels == pytest.approx(np.hypot(9, 4), abs=0.05)
+    still = replace(drift, shift_pixels=np.zeros((2, 2)))
+    assert correlation_of(exposures, drift, counted) > 0.99 > 0.7 > correlation_of(exposures, still, counted)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.micrographs.frame_drift import estimate_frame_drift
 from n2a_bids.denoising.micrographs.exposures import align_exposures
 from n2a_bids.denoising.micrographs.frames import sum_frames
 from n2a_bids.errors import BIDSDataError
@@ -159,17 +158,6 @@ def test_borders_tell_how_many_frames_show_them():
         seen = (told >= low) & (told <= high)
         noise_sd = np.sqrt(counts / 6 / told[seen])
         assert np.std(error[seen] / noise_sd) == pytest.approx(1, abs=0.15)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_specimen_that_stands_is_not_moved_by_noise(seed):
-    """One count in ten pixels of a large field: frames lie well, by some pixels, on noise that they share."""
-    rng = np.random.default_rng(seed)
-    scene = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal((512, 512)), 3)
-    rate = 0.1 * (1 + scene / scene.std() / 7)
-    movie = np.stack([rng.poisson(rate.clip(0)) for _ in range(6)], -1)[..., None].astype(np.uint8)
-    assert estimate_frame_drift(movie) is None
 
 
 def test_hot_pixels_of_the_camera_are_not_smeared_along_the_path():

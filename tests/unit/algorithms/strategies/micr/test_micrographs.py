@@ -11,7 +11,7 @@ from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs import planes
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
-from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
+from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableScale, hold_out_squares, prepare_fields
 from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.training import Schedule
@@ -289,23 +289,6 @@ def test_copies_give_up_with_a_reason():
         strategy.denoise(replace(repetitions, data=copies), settings, context())
 
 
-def test_tiles_of_large_planes_do_not_show(monkeypatch):
-    """Small and large tiles give one image."""
-    rng = np.random.default_rng(0)
-    data = rng.poisson(20, (2, 300, 200, 1)).astype(np.float32)
-    method = TileEstimate(lambda tile, noise_factor=1.0: ndimage.gaussian_filter(tile, 2, truncate=4), 8)
-    scale = StableScale(CountingNoise(1.0, 0.0), 9.0, 2.0)
-    whole = denoise_planes(data, scale, method, equal_weights(len(data)))
-    for name in ("_LARGEST_EDGE", "_SMALLEST_EDGE"):
-        monkeypatch.setattr(planes, name, 64)
-    np.testing.assert_allclose(
-        denoise_planes(data, scale, method, equal_weights(len(data))), whole, rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        denoise_planes(data, scale, method, equal_weights(len(data)), each=True), whole, rtol=0.02
-    )
-
-
 @needs_weights
 def test_no_seam_shows_where_tiles_of_the_network_meet(monkeypatch):
     """A blend as `auto` keeps it, in tiles of 128 pixels: every pixel as in one piece."""
@@ -320,43 +303,3 @@ def test_no_seam_shows_where_tiles_of_the_network_meet(monkeypatch):
     tiled = denoise_planes(data, scale, method, equal_weights(2))
     difference = np.abs(tiled - whole)[..., 0]
     assert difference.max() < 0.02 * data.std(axis=0).mean()
-
-
-def test_large_images_are_learned_from_in_windows(monkeypatch):
-    """Windows where pixels count; squares held out lie in them."""
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._MOST_PIXELS", 30_000)
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._WINDOW_EDGE", 64)
-    data = np.random.default_rng(0).poisson(20, (2, 256, 256, 1)).astype(np.float32)
-    mask = np.ones((256, 256, 1), bool)
-    mask[:128] = False
-    fields = prepare_fields(data, mask, torch.Generator().manual_seed(0))
-    assert fields.images.shape == (2, 7, 64, 64)
-    assert fields.counted.all()
-    held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
-    assert 0.08 < held_out.mask.mean() < 0.2
-    assert hold_out_squares(fields, torch.Generator().manual_seed(0), trains=False).mask.mean() > 0.7
-
-
-@pytest.mark.parametrize("box", [(slice(3, 8), slice(20, 24)), (slice(257, 259), slice(257, 259))])
-@pytest.mark.parametrize("most_pixels", [30_000, 1_000_000])
-def test_few_pixels_that_count_are_found(box, most_pixels, monkeypatch):
-    """Of a large image that is masked all but a corner, whether a window of the grid holds it or none."""
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._MOST_PIXELS", most_pixels)
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._WINDOW_EDGE", 64)
-    data = np.random.default_rng(0).poisson(20, (2, 260, 260, 1)).astype(np.float32)
-    mask = np.zeros((260, 260, 1), bool)
-    mask[box] = True
-    fields = prepare_fields(data, mask, torch.Generator().manual_seed(0))
-    held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
-    assert np.isfinite(fields.images).all()
-    assert all(fields.counted[core].any() for core in held_out.cores)
-
-
-def test_a_thin_ring_of_pixels_that_count_is_held_out_from():
-    """The mean place of a ring is its middle, where no pixel counts."""
-    x, y = np.ogrid[:200, :200]
-    ring = np.abs(np.hypot(x - 100, y - 100) - 80) < 1
-    data = np.random.default_rng(0).poisson(20, (2, 200, 200, 1)).astype(np.float32)
-    fields = prepare_fields(data, ring[..., None], torch.Generator().manual_seed(0))
-    held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
-    assert all(fields.counted[core].any() for core in held_out.cores)

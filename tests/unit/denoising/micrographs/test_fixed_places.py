@@ -4,22 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
+from moved_micrographs import specimen
 
-from n2a_bids.algorithms.micrographs.registration.fixed_places import find_fixed_places, without_thin_lines
 from n2a_bids.denoising.micrographs import drifted
 from n2a_bids.denoising.micrographs.exposures import align_exposures
 from n2a_bids.io.micrographs import Micrograph
 
 SHIFT = (-6, -8)
-EDGE = 256
-
-
-def specimen(shift=(0, 0), contrast=25.0):
-    """What a moved exposure expects to count."""
-    noise = np.random.default_rng(3).standard_normal((EDGE + 64, EDGE + 64))
-    field = sum(one / one.std() for one in (ndimage.gaussian_filter(noise, sd) for sd in (2, 6)))
-    return np.roll(np.maximum(100 + contrast * field, 0), shift, (0, 1))[32:-32, 32:-32]
 
 
 def counted(expected, rng):
@@ -99,24 +90,6 @@ def test_the_first_keeps_its_bar_and_no_other_shows_its_own():
     assert not found.mask[:, -16:].any() and found.mask[20:-20, 20:-40].mean() > 0.98
 
 
-@pytest.mark.parametrize("dose", [0.02, 0.5, 5.0])
-def test_dark_of_the_specimen_drifts_with_it(dose):
-    """Few counts, and black without a count around cells, are alike in all exposures, and no frame."""
-    rng = np.random.default_rng(2)
-    cells = np.maximum(specimen() - 110, 0), np.maximum(specimen(SHIFT) - 110, 0)
-    images = np.stack([rng.poisson(dose * cell) for cell in cells]).astype(np.float32)
-    assert not find_fixed_places(images[..., None, None]).any()
-
-
-def test_noise_of_few_values_is_alike_by_chance():
-    """Small areas of it are none that stay, also where only a part has so little noise."""
-    rng = np.random.default_rng(4)
-    level = np.where(np.hypot(*(np.indices((EDGE, EDGE)) - 128)) < 80, 20.0, 1.0)
-    for _ in range(3):
-        images = rng.normal(100, level, (2, EDGE, EDGE)).round()
-        assert not find_fixed_places(images[..., None, None]).any()
-
-
 def test_without_such_places_drift_is_estimated_once(monkeypatch):
     """As before, by all pixels."""
     calls = []
@@ -126,10 +99,3 @@ def test_without_such_places_drift_is_estimated_once(monkeypatch):
     )
     found = align_exposures(micrographs(exposures(lambda image, rng: image)))
     assert calls == [{}] and not found.notes
-
-
-def test_dead_lines_of_the_camera_are_no_frame():
-    """Others show the specimen in their place, where it has drifted."""
-    fixed = np.zeros((64, 64), bool)
-    fixed[30] = fixed[50:60, 50:60] = True
-    assert not without_thin_lines(fixed)[30].any() and without_thin_lines(fixed)[55, 55]
