@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import Interface
+from nipype.interfaces.base import Interface, isdefined
 from numpy.typing import NDArray
 
 from n2a_bids.api.arguments import image_list, input_folder, whole_number
@@ -17,6 +17,7 @@ from n2a_bids.api.images import ImageLike, in_memory, write_inputs, write_mask
 from n2a_bids.config import AlignConfig, DenoiseConfig
 from n2a_bids.config.options import check_choices
 from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
+from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
@@ -68,6 +69,39 @@ class AlignmentOptions:
         return asdict(self.config) | ({} if self.same_contrast else {"min_correlation": -1.0})
 
 
+@dataclass(frozen=True, slots=True)
+class AlignedFiles:
+    """Repetitions on one grid, as files."""
+
+    runs: tuple[Path, ...]
+    """Accepted repetitions."""
+    brain_mask: Path
+    common_mask: Path
+    """Brain inside the field of view of every accepted repetition."""
+    transforms: tuple[Path, ...]
+    """World of the result to world of each accepted repetition."""
+    reference: Path
+    """As it was stored, before any interpolation."""
+    accepted: tuple[int, ...]
+    """Which of the images the accepted ones are, from 0."""
+    record: AlignmentRecord
+    measured: Path | None = None
+    """How many repetitions were measured at each voxel; None where all were."""
+    warnings: tuple[str, ...] = ()
+
+    def denoised_by(self, job: DenoiseJob) -> DenoiseJob:
+        """The job, to be done on these files."""
+        return replace(
+            job,
+            runs=self.runs,
+            mask=self.brain_mask,
+            measured=self.measured,
+            stored=(self.reference,),
+            # They were compared as they were acquired.
+            allow_shared_noise=True,
+        )
+
+
 def align(
     images: Sequence[ImageLike],
     mask: ImageLike | None = None,
@@ -117,13 +151,13 @@ def align(
         how = AlignmentOptions(given, config, not different_contrast, random_seed, threads)
         found = align_files(write_inputs(image_list(images), folder), folder, how)
         return Aligned(
-            tuple(in_memory(Path(path)) for path in found.out_files),
-            in_memory(Path(found.brain_mask)),
-            in_memory(Path(found.common_mask)),
-            tuple(read_itk_transform(Path(path)) for path in found.out_transforms),
-            tuple(found.accepted),
-            read_typed(AlignmentRecord, Path(found.record_file)),
-            tuple(found.warnings),
+            tuple(map(in_memory, found.runs)),
+            in_memory(found.brain_mask),
+            in_memory(found.common_mask),
+            tuple(map(read_itk_transform, found.transforms)),
+            found.accepted,
+            found.record,
+            found.warnings,
         )
 
 
@@ -155,8 +189,8 @@ def brain_mask(image: ImageLike, *, threads: int = 1) -> nb.Nifti1Image:
         return in_memory(Path(_run(BrainMask(in_file=plain, threads=threads), folder / "0").out_mask))
 
 
-def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> SimpleNamespace:
-    """Align image files, as the workflow of the app does.
+def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> AlignedFiles:
+    """Align image files, as the workflow of the app does; what gaps warn of comes first.
 
     Parameters
     ----------
@@ -165,11 +199,6 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
     folder : Path
         For all files that come about.
     how : AlignmentOptions
-
-    Returns
-    -------
-    outputs : namespace
-        The outputs of `AlignRepetitions`, with the warnings of `FindGaps` before its own.
     """
     if len(paths) < 2:
         raise BIDSDataError(f"expected two images or more to align, found {len(paths)}")
@@ -199,8 +228,17 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
         **how.thresholds,
     )
     found = _run(aligning, folder / "aligned")
-    found.warnings = [*gaps.warnings, *found.warnings]
-    return found
+    return AlignedFiles(
+        tuple(map(Path, found.out_files)),
+        Path(found.brain_mask),
+        Path(found.common_mask),
+        tuple(map(Path, found.out_transforms)),
+        Path(chosen.reference_file),
+        tuple(found.accepted),
+        read_typed(AlignmentRecord, Path(found.record_file)),
+        Path(found.measured_file) if isdefined(found.measured_file) else None,
+        (*gaps.warnings, *found.warnings),
+    )
 
 
 def _mask_interface(path: str, how: AlignmentOptions, owner: str | None) -> Interface:

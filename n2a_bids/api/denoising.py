@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import torch
-from nipype.interfaces.base import isdefined
 
 from n2a_bids.api.alignment import RANDOM_SEED, AlignmentOptions, align_files
 from n2a_bids.api.arguments import image_list, input_folder, whole_number
@@ -23,7 +22,6 @@ from n2a_bids.denoising.record import with_earlier_warnings
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
-from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.strategy_table import check_recipe
@@ -135,34 +133,28 @@ def denoise(
         if not paths:
             raise BIDSDataError("expected one image or more to denoise, found none")
         given = None if mask is None else write_mask(mask, folder)
-        if gradients is not None:
-            ready = _prepare_series(paths, given, gradients, folder)
-        elif align and len(paths) > 1:
-            ready = _prepare_aligned(paths, folder, replace(how, mask=given))
-        else:
-            ready = _Ready(paths, given or write_brain_mask(paths[0], folder / "brain.nii.gz", how.threads))
         job = DenoiseJob(
-            tuple(ready.paths),
-            ready.mask,
-            settings,
-            omp_nthreads=threads,
-            different_contrast=different_contrast,
-            **ready.files,
+            tuple(paths), given, settings, omp_nthreads=threads, different_contrast=different_contrast
         )
-        return _as_images(denoise_files(job, report or (lambda message: None)), ready)
+        if gradients is not None:
+            ready = _prepare_series(job, gradients, folder)
+        elif align and len(paths) > 1:
+            found = align_files(paths, folder, replace(how, mask=given))
+            ready = _Ready(found.denoised_by(job), found.warnings, found.record)
+        else:
+            brain = given or write_brain_mask(paths[0], folder / "brain.nii.gz", how.threads)
+            ready = _Ready(replace(job, mask=brain))
+        return _as_images(denoise_files(ready.job, report or (lambda message: None)), ready)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """Images that lie on one grid, and what goes with them."""
+    """What can be denoised: images on one grid, and their brain."""
 
-    paths: Sequence[Path]
-    mask: Path
-    files: dict[str, Path] = field(default_factory=dict)
-    """Gradient table, or map of what was measured, under the names of `DenoiseJob`."""
-    alignment: AlignmentRecord | None = None
+    job: DenoiseJob
     warnings: Sequence[str] = ()
-    """Of the alignment."""
+    """Of the steps before."""
+    alignment: AlignmentRecord | None = None
 
 
 def _settings(
@@ -180,24 +172,12 @@ def _settings(
     return settings
 
 
-def _prepare_aligned(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> _Ready:
-    found = align_files(paths, folder, how)
-    measured = found.measured_file
-    return _Ready(
-        [Path(path) for path in found.out_files],
-        Path(found.brain_mask),
-        {"measured": Path(measured)} if isdefined(measured) else {},
-        read_typed(AlignmentRecord, Path(found.record_file)),
-        found.warnings,
-    )
-
-
-def _prepare_series(
-    paths: Sequence[Path], mask: Path | None, gradients: GradientTable, folder: Path
-) -> _Ready:
-    table = _write_gradients(gradients, folder)
-    brain = mask or find_series_brain(DenoiseJob(tuple(paths), **table), folder)
-    return _Ready(paths, brain, table)
+def _prepare_series(job: DenoiseJob, gradients: GradientTable, folder: Path) -> _Ready:
+    job = replace(job, **_write_gradients(gradients, folder))
+    if job.mask is not None:
+        return _Ready(job)
+    brain = find_series_brain(job, folder)
+    return _Ready(replace(job, mask=brain.mask_file), brain.warnings)
 
 
 def _as_images(result: DenoiseResult, ready: _Ready) -> Denoised:

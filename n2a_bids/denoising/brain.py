@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nb
@@ -10,12 +11,21 @@ import numpy as np
 from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.external.b0_brain import find_b0_brain
+from n2a_bids.external.b0_brain import find_b0_brain, volume_problem
 from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import load, save_like
 
 
-def find_series_brain(job: DenoiseJob, folder: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class SeriesBrain:
+    """Brain mask of a diffusion series, and what is to be said of how it came about."""
+
+    mask_file: Path
+    """On the grid of the first series."""
+    warnings: tuple[str, ...] = ()
+
+
+def find_series_brain(job: DenoiseJob, folder: Path) -> SeriesBrain:
     """Find the brain in the mean b0 of the first series, as ``n2a`` does.
 
     Parameters
@@ -25,15 +35,10 @@ def find_series_brain(job: DenoiseJob, folder: Path) -> Path:
     folder : Path
         For the mask.
 
-    Returns
-    -------
-    mask : Path
-        On the grid of the first series.
-
     Raises
     ------
     BIDSDataError
-        If there is no b0, or no brain in it.
+        If there is no b0, or what is found in it is too small or too large for a brain.
     """
     path = job.runs[0]
     open_nifti(path)
@@ -49,6 +54,8 @@ def find_series_brain(job: DenoiseJob, folder: Path) -> Path:
     nb.save(model, folder / "grid.nii.gz")
     b0 = save_like(data[..., table.is_b0].mean(axis=-1), folder / "grid.nii.gz", folder / "b0.nii.gz")
     brain = find_b0_brain(b0, "auto", folder, random_seed=job.denoise.random_seed)
-    if not brain.mask.any():
-        raise BIDSDataError(f"{path}: expected a brain in the mean b0, found none; give --mask")
-    return save_like(brain.mask, b0, folder / "brain.nii.gz", np.uint8)
+    problem = volume_problem(brain.mask, affine, path, remedy="give --mask")
+    if problem:
+        raise BIDSDataError(problem)
+    mask_file = save_like(brain.mask, b0, folder / "brain.nii.gz", np.uint8)
+    return SeriesBrain(mask_file, (f"{path.name}: {brain.warning}",) if brain.warning else ())

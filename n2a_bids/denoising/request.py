@@ -86,7 +86,10 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = (), warnings:
         if job.mask is None and job.bvals is None:
             raise ConfigError("--mask: expected a brain mask of images on one grid, found none; give one")
         if job.mask is None:
-            job = replace(job, mask=find_series_brain(job, Path(folder)))
+            brain = find_series_brain(job, Path(folder))
+            for warning in brain.warnings:
+                reporter(request)(f"WARNING: {warning}")
+            job, warnings = replace(job, mask=brain.mask_file), (*warnings, *brain.warnings)
         _denoise_and_write(replace(request, job=job), sources, warnings)
 
 

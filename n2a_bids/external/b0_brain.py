@@ -112,7 +112,13 @@ def _or_bright(found: NDArray[np.bool_], b0: NDArray[np.float32], affine: NDArra
     )
 
 
-def volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: Path) -> str:
+def volume_problem(
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    path: Path,
+    *,
+    remedy: str = "try another --dwi-mask-method, or bring a mask by --derivatives",
+) -> str:
     """Say that a mask is too small or too large for a brain, with the remedy; empty if it can be one.
 
     Parameters
@@ -122,6 +128,8 @@ def volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: P
         Voxel to world mm.
     path : Path
         Of the series, for the message.
+    remedy : str
+        What brings another mask.
     """
     volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
     low, high = _BRAIN_VOLUME_ML
@@ -129,6 +137,5 @@ def volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: P
         return ""
     return (
         f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} ml; look "
-        "at the b0 volumes and the voxel size, try another --dwi-mask-method, or bring a mask by "
-        "--derivatives"
+        f"at the b0 volumes and the voxel size, {remedy}"
     )

@@ -17,8 +17,7 @@ from n2a_bids.denoising.micrographs.command import takes_micrographs
 from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.t1w_brain import write_brain_mask
-from n2a_bids.io.json import read_typed
-from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
+from n2a_bids.record.alignment import AlignedRepetition
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +113,9 @@ def _aligned(
         threads=max(job.omp_nthreads, 1),
     )
     found = align_files([path.absolute() for path in job.runs], folder, how)
-    record = read_typed(AlignmentRecord, Path(found.record_file))
-    told = {f"{path}: {_outcome(one)}": one for path, one in zip(job.runs, record.repetitions, strict=True)}
+    told = {
+        f"{path}: {_outcome(one)}": one for path, one in zip(job.runs, found.record.repetitions, strict=True)
+    }
     for line in (*told, *(f"WARNING: {warning}" for warning in found.warnings)):
         report(line)
     sources = tuple(job.runs[index] for index in found.accepted)
@@ -125,17 +125,8 @@ def _aligned(
             f"--out-repetitions: expected that all {len(job.runs)} runs can be used, but {other} is left "
             "out; leave it out of the command, too"
         )
-    measured = Path(found.measured_file) if isinstance(found.measured_file, str) else None
-    aligned = replace(
-        job,
-        runs=tuple(map(Path, found.out_files)),
-        mask=Path(found.brain_mask),
-        measured=measured,
-        stored=sources,
-        # They were compared as they were acquired.
-        allow_shared_noise=True,
-    )
-    return aligned, sources, (*(line for line, one in told.items() if not one.accepted), *found.warnings)
+    left_out = (line for line, one in told.items() if not one.accepted)
+    return found.denoised_by(job), sources, (*left_out, *found.warnings)
 
 
 def _outcome(one: AlignedRepetition) -> str:
