@@ -34,6 +34,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from batches_ahead import draw_ahead
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.steps import new_state, train_steps
@@ -45,7 +46,6 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.anat.engine_speed import measure_ceilings, measure_training
-from n2a_bids.lab.pretraining.batches_ahead import draw_ahead
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, distance_to_brain, draw_batch
 
 SEED = 7

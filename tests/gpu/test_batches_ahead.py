@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from gpu.batches_ahead import draw_ahead
 
-from n2a_bids.lab.pretraining.batches_ahead import draw_ahead
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
 
 

@@ -1,4 +1,7 @@
-"""Draws training batches ahead in other processes, so that a fast GPU does not wait."""
+"""Draws training batches ahead in other processes, so that a fast GPU does not wait for the programme.
+
+``n2a-tools pretrain`` draws in its own process instead: which worker is ready first is chance.
+"""
 
 from __future__ import annotations
 
