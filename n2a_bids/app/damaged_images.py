@@ -13,7 +13,7 @@ from n2a_bids.dataset.grouping.sound_groups import is_diffusion, regroup_sound_i
 from n2a_bids.dataset.read.complex_parts import values_fault
 from n2a_bids.dataset.read.gradient_tables import brain_problem, unlike_b0_problem
 from n2a_bids.dataset.read.image_checks import image_problem
-from n2a_bids.dataset.read.micrographs import is_micrograph
+from n2a_bids.dataset.read.micrographs import has_micrograph_name
 from n2a_bids.dataset.units import Collection, ImageFile
 
 
@@ -43,7 +43,7 @@ def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork
     together = {image.path for unit in item.units for image in unit.images if len(unit.images) > 1}
 
     def problem(image: ImageFile) -> str:
-        if is_micrograph(image.path):
+        if has_micrograph_name(image.path):
             # Read whole, once, where it is aligned; a fault there stops its own group alone.
             return ""
         found = image_problem(image.path)

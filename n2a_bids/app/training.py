@@ -217,7 +217,7 @@ def _begin(item: ParticipantWork, config: Config, locks: ExitStack) -> bool:
 
 
 def _group_file(item: ParticipantWork, unit: DenoisingUnit, config: Config) -> Path:
-    from n2a_bids.interfaces.aligned import GROUP_FILE
+    from n2a_bids.interfaces.training_group import GROUP_FILE
 
     return work_dir_of(item.label, config) / unit.workflow_name / "aligned" / GROUP_FILE
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from n2a_bids import __version__
-from n2a_bids.cli.app.arguments import existing_path, filter_file
 from n2a_bids.cli.app.parser import build_parser
+from n2a_bids.cli.arguments import existing_path, filter_file
 from n2a_bids.config import Config
 from n2a_bids.config.options import Declared, Option, declared_fields
 from n2a_bids.config.schema import settings_schema

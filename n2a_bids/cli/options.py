@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from n2a_bids.cli.app.arguments import (
+from n2a_bids.cli.arguments import (
     Collect,
     CollectPairs,
     absolute_path,

@@ -32,7 +32,7 @@ from n2a_bids.dataset.read.layout import (
     select_participants,
 )
 from n2a_bids.dataset.read.metadata import SidecarReader
-from n2a_bids.dataset.read.micrographs import EXTENSIONS, is_micrograph, micrograph_problem
+from n2a_bids.dataset.read.micrographs import EXTENSIONS, has_micrograph_name, micrograph_problem
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.printable import printable
@@ -93,7 +93,9 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
 
 def _with_placement(unit: DenoisingUnit) -> DenoisingUnit:
     """Add a note on each image whose header does not place it."""
-    found = {image.path: placement_note(image.path) for image in unit.images if not is_micrograph(image.path)}
+    found = {
+        image.path: placement_note(image.path) for image in unit.images if not has_micrograph_name(image.path)
+    }
     return unit.with_image_notes({path: [note] for path, note in found.items() if note})
 
 
@@ -110,7 +112,7 @@ def _with_remedy(item: Excluded) -> Excluded:
 
 
 def _header_problem(path: Path) -> str:
-    return micrograph_problem(path) if is_micrograph(path) else header_problem(path)
+    return micrograph_problem(path) if has_micrograph_name(path) else header_problem(path)
 
 
 def _odd_participant(bids_dir: Path, label: str) -> Excluded:
@@ -159,7 +161,7 @@ def _read_image(
     is_second = parse_name(path)[1] == "dwi" and image.entities.get("part") in ("phase", "imag")
     # Micrographs may be folders; they are looked at where they are grouped.
     look = header_problem if query == "dwi" and not is_second else kind_problem
-    problem = "" if is_micrograph(path) else look(path)
+    problem = "" if has_micrograph_name(path) else look(path)
     if problem:
         return Excluded(path, problem, is_error=True)
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if query == "dwi" else ()

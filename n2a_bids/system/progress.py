@@ -90,7 +90,7 @@ def read_progress(file: Path) -> Progress | None:
         return None
 
 
-class Course:
+class StageProgress:
     """The stages of a denoising that have come, and the part of its time that has passed.
 
     What stages took so far corrects what is expected of the others, those with networks and those without
@@ -98,10 +98,10 @@ class Course:
 
     Examples
     --------
-    >>> course = Course()
-    >>> round(course.take("fine-tuning epoch 1/10, loss 0.2", 26), 2)
+    >>> stages = StageProgress()
+    >>> round(stages.take("fine-tuning epoch 1/10, loss 0.2", 26), 2)
     0.09
-    >>> round(course.take("fine-tuning epoch 5/10, loss 0.2", 50), 2)
+    >>> round(stages.take("fine-tuning epoch 5/10, loss 0.2", 50), 2)
     0.25
     """
 
@@ -168,7 +168,7 @@ class ProgressReport:
     """Receives the messages of a denoising, and tells them where they are wanted."""
 
     def __init__(self, file: Path | None = None):
-        self._file, self._course, self._started = file, Course(), time.monotonic()
+        self._file, self._stages, self._started = file, StageProgress(), time.monotonic()
 
     @classmethod
     def from_environment(cls) -> ProgressReport:
@@ -178,7 +178,7 @@ class ProgressReport:
 
     def __call__(self, message: str) -> None:
         """Tell one message."""
-        part = self._course.take(message, time.monotonic() - self._started)
+        part = self._stages.take(message, time.monotonic() - self._started)
         # A full disk, a lost terminal or a closed pipe must not end a denoising; results tell of a full disk.
         with suppress(OSError):
             if self._file is not None:

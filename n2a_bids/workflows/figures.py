@@ -26,7 +26,7 @@ IMAGES: Connections = (("mean", "mean_file"), ("denoised", "denoised_file"), ("m
 NOISE = ("noise_sd", "noise_sd_file")
 
 
-def noise_words(single: bool) -> str:
+def noise_title(single: bool) -> str:
     """What the noise map is called."""
     return "noise SD" if single else "noise SD of one repetition"
 
@@ -63,7 +63,7 @@ def image_figures(
             [*IMAGES, ("images", "repetition_files"), NOISE],
         ),
         "noisesd": (
-            reportlets.NoiseMap(volume=volume, title=noise_words(single)),
+            reportlets.NoiseMap(volume=volume, title=noise_title(single)),
             [NOISE, ("mask", "mask_file")],
         ),
         "risk": (

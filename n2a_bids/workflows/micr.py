@@ -13,10 +13,10 @@ from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.names import derivative_path, name_field, parse_name, shared_suffix_labels, source_uri
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.micr import AlignExposures, WriteMicrographs
 from n2a_bids.interfaces.reportlets import micr as reportlets
 from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
+from n2a_bids.interfaces.training_group import ListTrainingGroup
 from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.figures import Figures, connect_figures
@@ -98,7 +98,9 @@ def init_aligned_micr_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = Workflow(unit.workflow_name)
     keep = Node(
-        KeepAligned(subject=unit.entities["sub"], label=unit.label, field_of_view=name_field(unit.entities)),
+        ListTrainingGroup(
+            subject=unit.entities["sub"], label=unit.label, field_of_view=name_field(unit.entities)
+        ),
         name="aligned",
         mem_gb=0.1,
     )

@@ -14,7 +14,7 @@ from n2a_bids.cli.tools import main
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.transforms import write_transforms
-from n2a_bids.lab.benchmark.dwi.aligned_series import load_aligned
+from n2a_bids.lab.benchmark.dwi.real_pair import load_aligned
 from n2a_bids.lab.benchmark.dwi.unseen import ACQUIRED, angular_detail
 from n2a_bids.lab.benchmark.unseen import Judge, Pair
 from n2a_bids.lab.simulation.lesions import ball_mask

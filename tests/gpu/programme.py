@@ -46,7 +46,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.anat.engine_speed import measure_ceilings, measure_training
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, distance_to_brain, draw_batch
+from n2a_bids.lab.pretraining.blocks import BlockPretraining, TrainingHead, distance_to_brain, draw_batch
 
 SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
@@ -210,7 +210,7 @@ def parse() -> argparse.Namespace:
 
 def pretrain(args: argparse.Namespace, heads: list[TrainingHead], device: torch.device) -> dict[str, object]:
     """Train for a slice, from the checkpoint where there is one; writes it and the averaged weights."""
-    config = PretrainingConfig(
+    config = BlockPretraining(
         batch_size=args.batch_size, block_edge=args.block_edge, peak_rate=args.peak_rate
     ).with_less_randomisation(args.randomisation)
     checkpoint = args.out / f"{args.network}.pt"

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from gpu.batches_ahead import draw_ahead
 
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.lab.pretraining.blocks import BlockPretraining, TrainingHead, draw_batch
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_batches_are_new_and_of_the_right_shape(n_workers):
     """Two workers have seeds of their own, and what comes first is finite."""
     image = np.random.default_rng(0).random((24, 24, 24)).astype(np.float32) + 1
-    config = PretrainingConfig(block_edge=16, batch_size=2)
+    config = BlockPretraining(block_edge=16, batch_size=2)
     draw = partial(draw_batch, [TrainingHead("a", image, image > 0)], config)
     take = draw_ahead(draw, 7, 0, n_workers)
     batches = [take(np.random.default_rng(0)) for _ in range(4)]

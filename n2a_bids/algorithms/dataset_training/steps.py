@@ -157,7 +157,7 @@ def train_steps(
         loss = loss_of(inputs[0], output.float(), there)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        mean_gradients(state.network)
+        mean_over_processes(state.network)
         nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
         state.optimizer.step()
         state.step += 1
@@ -175,7 +175,7 @@ def rank_of_process() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def mean_gradients(network: nn.Module) -> None:
+def mean_over_processes(network: nn.Module) -> None:
     """Replace the gradients of this process by their mean over all processes of the group.
 
     Parameters

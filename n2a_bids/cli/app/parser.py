@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 
 from n2a_bids import __version__
-from n2a_bids.cli.app.arguments import CollectPairs, absolute_path, entity_filter, existing_path
 from n2a_bids.cli.argument_parser import ArgumentParser, HelpFormatter
+from n2a_bids.cli.arguments import CollectPairs, absolute_path, entity_filter, existing_path
 from n2a_bids.cli.options import OptionGroups, add_options
 from n2a_bids.config import Config, TrainConfig
 from n2a_bids.contrasts import MODALITIES

@@ -13,7 +13,7 @@ from n2a_bids.dataset.grouping.entities import NO_OTHER_SERIES, group_by, with_d
 from n2a_bids.dataset.grouping.micr import group_micr
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
-from n2a_bids.dataset.read.micrographs import is_micrograph
+from n2a_bids.dataset.read.micrographs import has_micrograph_name
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.enumeration import enumerated
 
@@ -34,8 +34,8 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         Every image is in one unit or left out, but for field maps.
     """
     series = [image for image in images if is_diffusion(image)]
-    micrographs = [image for image in images if is_micrograph(image.path)]
-    anatomy = [image for image in images if not (is_diffusion(image) or is_micrograph(image.path))]
+    micrographs = [image for image in images if has_micrograph_name(image.path)]
+    anatomy = [image for image in images if not (is_diffusion(image) or has_micrograph_name(image.path))]
     found = [group_anat(anatomy, single=selection.single)]
     if micrographs:
         found.append(group_micr(micrographs, selection.micr_frames))

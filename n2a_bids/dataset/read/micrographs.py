@@ -26,13 +26,13 @@ _LARGEST_DIFFERENCE = 0.01
 """Relative: between the pixel size of a sidecar and that of the file itself."""
 
 
-def is_micrograph(path: Path) -> bool:
+def has_micrograph_name(path: Path) -> bool:
     """Whether a file is named as a micrograph of BIDS is.
 
     Examples
     --------
-    >>> is_micrograph(Path("sub-1_sample-a_run-1_TEM.tif")), is_micrograph(Path("sub-1_T1w.nii.gz"))
-    (True, False)
+    >>> [has_micrograph_name(Path(name)) for name in ("sub-1_sample-a_run-1_TEM.tif", "sub-1_T1w.nii.gz")]
+    [True, False]
     """
     return _NAMED.fullmatch(path.name) is not None
 

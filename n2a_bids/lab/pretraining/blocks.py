@@ -48,7 +48,7 @@ class TrainingHead:
 
 
 @dataclass(frozen=True, slots=True)
-class PretrainingConfig:
+class BlockPretraining:
     """The recipe; model cards give the command that used it."""
 
     block_edge: int = 48
@@ -74,12 +74,12 @@ class PretrainingConfig:
     averaging: float = 0.9995
     """Decay of the running average of weights, which is what ships."""
 
-    def with_less_randomisation(self, factor: float) -> PretrainingConfig:
+    def with_less_randomisation(self, factor: float) -> BlockPretraining:
         """The same recipe with every randomised share multiplied: 0 leaves anatomy and white noise.
 
         Examples
         --------
-        >>> round(PretrainingConfig().with_less_randomisation(0.5).contrast_share, 2)
+        >>> round(BlockPretraining().with_less_randomisation(0.5).contrast_share, 2)
         0.3
         """
         names = [name for name in self.__slots__ if name.endswith("_share")]
@@ -109,7 +109,7 @@ def check_size(head: TrainingHead, least_voxels: int) -> None:
 
 
 def draw_clean(
-    heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator
+    heads: list[TrainingHead], config: BlockPretraining, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], float, float]:
     """A clean block with randomised contrast, shading, resolution and orientation.
 
@@ -153,9 +153,7 @@ def draw_clean(
     return np.ascontiguousarray(np.flip(block, flips)), mean, sd
 
 
-def _shape_to_read(
-    head: TrainingHead, config: PretrainingConfig, rng: np.random.Generator
-) -> tuple[int, ...]:
+def _shape_to_read(head: TrainingHead, config: BlockPretraining, rng: np.random.Generator) -> tuple[int, ...]:
     """Voxels of the head that become a block: as many, more along all axes, or more along one or two."""
     if rng.random() < config.coarse_share:
         factors = draw_coarseness(rng)
@@ -223,13 +221,13 @@ def add_noise(
     return noisy
 
 
-def draw_level(config: PretrainingConfig, rng: np.random.Generator) -> float:
+def draw_level(config: BlockPretraining, rng: np.random.Generator) -> float:
     """A noise level of the range, log-uniform."""
     return float(np.exp(rng.uniform(*np.log(config.noise_sd))))
 
 
 def draw_noise_sd(
-    shape: tuple[int, ...], config: PretrainingConfig, rng: np.random.Generator, noise_sd_mean: float
+    shape: tuple[int, ...], config: BlockPretraining, rng: np.random.Generator, noise_sd_mean: float
 ) -> NDArray[np.float32]:
     """Noise SD of every voxel: constant, or in a part of the blocks varying in space around the level."""
     noise_sd = np.full(shape, noise_sd_mean, np.float32)
@@ -239,7 +237,7 @@ def draw_noise_sd(
 
 
 def draw_batch(
-    heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator
+    heads: list[TrainingHead], config: BlockPretraining, rng: np.random.Generator
 ) -> TrainingBatch:
     """Noisy blocks, their noise maps and clean targets, in z-scores of the brain.
 

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.io.weights import load_weights
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead
+from n2a_bids.lab.pretraining.blocks import BlockPretraining, TrainingHead
 from n2a_bids.lab.pretraining.fusion_blocks import ROOM, draw_fusion_block
 from n2a_bids.lab.pretraining.subjects import check_sizes
 from n2a_bids.record.typed_json import JsonObject
@@ -30,7 +30,7 @@ Blocks = list[NDArray[np.float16]]
 
 
 def make_fusion_blocks(
-    folder: Path, heads: list[TrainingHead], config: PretrainingConfig, count: int, seed: int
+    folder: Path, heads: list[TrainingHead], config: BlockPretraining, count: int, seed: int
 ) -> Blocks:
     """Blocks of the folder; those that are missing are made first, some 5 seconds each.
 

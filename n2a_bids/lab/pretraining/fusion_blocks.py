@@ -17,7 +17,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.noise.covariance import covariance_from_power
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.lab.pretraining.blocks import (
-    PretrainingConfig,
+    BlockPretraining,
     TrainingHead,
     draw_clean,
     draw_level,
@@ -37,7 +37,7 @@ _REPETITIONS = (1, 2, 2, 2, 4)
 
 
 def draw_fusion_block(
-    heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator, network: nn.Module
+    heads: list[TrainingHead], config: BlockPretraining, rng: np.random.Generator, network: nn.Module
 ) -> NDArray[np.float16]:
     """Simulate the mean of some repetitions, and denoise it as `auto` does without fine-tuning.
 
@@ -87,7 +87,7 @@ def draw_fusion_block(
 
 
 def draw_fusion_batch(
-    blocks: Sequence[NDArray[np.float16]], config: PretrainingConfig, rng: np.random.Generator
+    blocks: Sequence[NDArray[np.float16]], config: BlockPretraining, rng: np.random.Generator
 ) -> TrainingBatch:
     """Crops of such blocks, turned and mirrored; the loss is weighted as for the first network.
 

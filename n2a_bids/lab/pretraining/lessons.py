@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from torch import nn
 
 from n2a_bids.algorithms.dataset_training.steps import Loss, TrainingBatch, residual_loss
 from n2a_bids.errors import ConfigError
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.lab.pretraining.blocks import BlockPretraining, TrainingHead, draw_batch
 from n2a_bids.lab.pretraining.brain_masks import BrainMaskLessons, brain_loss, make_maps, validate_masks
+from n2a_bids.lab.pretraining.config import BRAIN_MASKS, FUSION, IMAGES, PretrainConfig
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
 from n2a_bids.lab.pretraining.images import (
@@ -27,10 +27,6 @@ from n2a_bids.lab.pretraining.images import (
 )
 from n2a_bids.lab.pretraining.subjects import check_sizes, load_heads, validate
 
-if TYPE_CHECKING:
-    from n2a_bids.lab.pretraining.session import PretrainConfig
-
-FUSION, IMAGES, BRAIN_MASKS = "fusion-t1w", "resunet-2d", "brain-mask"
 _VALIDATION_DRAWINGS = 12
 _VALIDATION_BLOCKS = 24
 
@@ -44,7 +40,7 @@ class Lesson:
     loss_of: Loss = residual_loss
 
 
-def prepare_lesson(asked: PretrainConfig, config: PretrainingConfig, device: torch.device) -> Lesson:
+def prepare_lesson(asked: PretrainConfig, config: BlockPretraining, device: torch.device) -> Lesson:
     """Read the brains and heads, and make of them what the network learns from."""
     if asked.network == BRAIN_MASKS:
         return _prepare_brain_masks(asked, device)

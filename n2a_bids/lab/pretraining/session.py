@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
 
@@ -18,72 +17,22 @@ from n2a_bids.algorithms.dataset_training.steps import (
     train_steps,
 )
 from n2a_bids.algorithms.nn.weights import NETWORKS, PretrainedWeights, build_network
-from n2a_bids.config.options import Option, Range
 from n2a_bids.denoising.run import choose_device
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights, save_checkpoint, save_weights
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig
+from n2a_bids.lab.pretraining.blocks import BlockPretraining
+from n2a_bids.lab.pretraining.config import (
+    BRAIN_MASKS,
+    FUSION,
+    IMAGES,
+    STEPS_PER_REPORT,
+    PretrainConfig,
+)
 from n2a_bids.lab.pretraining.images import ImagePretraining
-from n2a_bids.lab.pretraining.lessons import BRAIN_MASKS, FUSION, IMAGES, Lesson, head_pairs, prepare_lesson
+from n2a_bids.lab.pretraining.lessons import Lesson, head_pairs, prepare_lesson
 from n2a_bids.lab.pretraining.subjects import load_heads, pack_heads
 
-_STEPS_PER_REPORT = 50
 _CHECKPOINT_SECONDS = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class PretrainConfig:
-    """The command line of ``n2a-tools pretrain``."""
-
-    brains: Annotated[tuple[Path, ...], Option("skull-stripped T1w images to learn from")]
-    validation: Annotated[tuple[Path, ...], Option("brains that are never trained on")]
-    checkpoint: Annotated[Path, Option("resumed from where it exists")]
-    out_dir: Annotated[Path, Option("folder for the weights and model card")]
-    heads: Annotated[tuple[Path, ...], Option("whole heads with brain masks", metavar="T1W,MASK")] = ()
-    network: Annotated[str, Option("which network to train", choices=tuple(sorted(NETWORKS)))] = "resunet-t1w"
-    hours: Annotated[float, Range(0), Option("of training, over all resumptions")] = 1.0
-    initial_weights: Annotated[
-        Path | None,
-        Option(
-            "folder with weights of the network to start from where there is no checkpoint yet", metavar="DIR"
-        ),
-    ] = None
-    peak_rate: Annotated[float, Range(0), Option("highest learning rate")] = 7e-4
-    block_edge: Annotated[int, Range(1), Option("of the training blocks, in voxels")] = 48
-    blocks: Annotated[
-        int,
-        Range(1),
-        Option(
-            f"for {FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
-            metavar="N",
-        ),
-    ] = 400
-    randomisation: Annotated[
-        float,
-        Range(0),
-        Option(
-            "on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
-            metavar="FACTOR",
-        ),
-    ] = 1.0
-    steps_per_validation: Annotated[
-        int, Range(1), Option("steps between two points of the learning curve", metavar="N")
-    ] = 10 * _STEPS_PER_REPORT
-    drawings: Annotated[
-        int, Range(1), Option(f"for {IMAGES}: how many images are drawn to learn from", metavar="N")
-    ] = 1000
-    device: Annotated[Literal["cpu", "cuda"], Option("where to train")] = "cpu"
-    omp_nthreads: Annotated[
-        int | None, Range(1), Option("threads", metavar="N", default="those of torch")
-    ] = None
-    random_seed: Annotated[int, Range(0), Option("of everything random", metavar="N")] = 7
-    batch_size: Annotated[int, Range(1), Option("blocks in a step", metavar="N")] = 2
-    pack: Annotated[
-        Path | None, Option("only write the images, as 8 bits, for a GPU machine", metavar="NPZ")
-    ] = None
-    slice_minutes: Annotated[float, Range(0), Option("stop early, resumable, after so long", default="")] = (
-        float("inf")
-    )
 
 
 def run_pretrain(asked: PretrainConfig) -> None:
@@ -91,7 +40,7 @@ def run_pretrain(asked: PretrainConfig) -> None:
     if asked.omp_nthreads:
         torch.set_num_threads(asked.omp_nthreads)
     device = choose_device(asked.device)
-    config = PretrainingConfig(
+    config = BlockPretraining(
         batch_size=asked.batch_size, peak_rate=asked.peak_rate, block_edge=asked.block_edge
     ).with_less_randomisation(asked.randomisation)
     if asked.pack:
@@ -140,7 +89,7 @@ class _Clock:
 def _train(
     state: TrainingState,
     lesson: Lesson,
-    config: PretrainingConfig,
+    config: BlockPretraining,
     asked: PretrainConfig,
     clock: _Clock,
     story: _Story,
@@ -153,7 +102,7 @@ def _train(
             lesson.draw,
             config,
             seed=asked.random_seed,
-            n_steps=_STEPS_PER_REPORT,
+            n_steps=STEPS_PER_REPORT,
             progress=clock.progress,
             loss_of=lesson.loss_of,
         )
@@ -162,7 +111,7 @@ def _train(
             "seconds": round(clock.seconds()),
             "loss": round(loss, 5),
         }
-        if state.step % asked.steps_per_validation < _STEPS_PER_REPORT:
+        if state.step % asked.steps_per_validation < STEPS_PER_REPORT:
             row |= lesson.validate(state.averaged)
             story.curve.append(row)
         sys.stderr.write(json.dumps(row) + "\n")
@@ -206,7 +155,7 @@ def _save(state: TrainingState, path: Path, story: _Story) -> None:
 
 
 def _write_weights(
-    state: TrainingState, asked: PretrainConfig, config: PretrainingConfig, story: _Story
+    state: TrainingState, asked: PretrainConfig, config: BlockPretraining, story: _Story
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
     size = {"block_edge": asked.block_edge, "batch_size": asked.batch_size}

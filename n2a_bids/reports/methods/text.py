@@ -20,8 +20,8 @@ from n2a_bids.enumeration import listing
 from n2a_bids.record.candidate_names import MEANS
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.methods.phrases import chosen_words, strategy_words
-from n2a_bids.reports.pages.templates import environment
 from n2a_bids.reports.records.unit_record import UnitRecord
+from n2a_bids.reports.templates import environment
 from n2a_bids.sentences import MIDSPACE, compared, mask_words, sentence, titles
 from n2a_bids.system.packages import package_version
 

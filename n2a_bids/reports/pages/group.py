@@ -23,9 +23,9 @@ from n2a_bids.reports.pages.group_table import (
     region_rows,
     remove_inherited_dictionary,
 )
-from n2a_bids.reports.pages.templates import environment, script_json, style
 from n2a_bids.reports.records.measures import Measure, measures
 from n2a_bids.reports.records.staleness import LeftOut
+from n2a_bids.reports.templates import environment, script_json, style
 from n2a_bids.viz.distributions import Point, distribution
 
 

@@ -27,13 +27,13 @@ from n2a_bids.reports.methods.bibliography import cited
 from n2a_bids.reports.methods.citation import as_html, citation_keys
 from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.reports.pages.paths import ReportPage, link, list_pages, remove_other_pages
-from n2a_bids.reports.pages.templates import environment, style
 from n2a_bids.reports.pages.unit import cell, translation, unit_page
 from n2a_bids.reports.pages.viewer import write_viewer_pages
 from n2a_bids.reports.records.crashes import Crash, find_lasting_crashes
 from n2a_bids.reports.records.staleness import LeftOut, read_runs, unfinished_units
 from n2a_bids.reports.records.unit_record import UnitRecord
 from n2a_bids.reports.records.units import find_units
+from n2a_bids.reports.templates import environment, style
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from n2a_bids.packaged import DATA, packaged_text
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.reports.pages.paths import link
-from n2a_bids.reports.pages.templates import environment, script_json, style
 from n2a_bids.reports.records.ratings import ARTIFACTS, PREFERENCES
 from n2a_bids.reports.records.unit_record import UnitRecord
+from n2a_bids.reports.templates import environment, script_json, style
 from n2a_bids.viz.viewer import LARGEST_CHARACTERS, MARGIN_MM
 
 

@@ -12,10 +12,10 @@ from n2a_bids.contrasts import find_contrast
 from n2a_bids.dataset.grouping.sidecar_duplicates import count_processing
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.anat.register import owner_of_mask
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
+from n2a_bids.interfaces.training_group import ListTrainingGroup
 from n2a_bids.workflows.anat.align import init_align_wf, init_single_wf
 from n2a_bids.workflows.anat.downstream import init_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
@@ -120,7 +120,7 @@ def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow = Workflow(unit.workflow_name)
     align, _ = _init_preparation(workflow, unit, config, find_brain_mask(config.derivatives, unit))
     keep = Node(
-        KeepAligned(subject=unit.entities["sub"], label=unit.label, real_valued=unit.uses_phase),
+        ListTrainingGroup(subject=unit.entities["sub"], label=unit.label, real_valued=unit.uses_phase),
         name="aligned",
         mem_gb=0.1,
     )

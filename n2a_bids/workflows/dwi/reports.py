@@ -20,7 +20,7 @@ from n2a_bids.workflows.figures import (
     Figures,
     connect_figures,
     image_figures,
-    noise_words,
+    noise_title,
     told_error,
 )
 
@@ -66,7 +66,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
         ),
         "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
-        "volumes": (dwi_reportlets.VolumeQuality(noise_label=noise_words(single)), [*IMAGES, *table, NOISE]),
+        "volumes": (dwi_reportlets.VolumeQuality(noise_label=noise_title(single)), [*IMAGES, *table, NOISE]),
     }
     if tensor:
         maps = [(field, f"{field}_file") for field in TENSOR_MAPS]

@@ -29,9 +29,9 @@ from n2a_bids.config import Config, DenoiseConfig
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.system.progress import (
     PROGRESS_FILE,
-    Course,
     Progress,
     ProgressReport,
+    StageProgress,
     read_progress,
     write_progress,
 )
@@ -323,9 +323,9 @@ def test_progress_of_a_denoising_never_goes_back(tmp_path, monkeypatch):
         parts.append(read_progress(tmp_path / "p.json").part)
     assert parts == sorted(parts)
     assert parts[-1] == 1
-    course = Course()
-    first = course.take("denoising 20 volumes together (1 of 2)", 1)
-    assert 0 < first < course.take("denoising 20 volumes together (2 of 2)", 2) < 1
+    stages = StageProgress()
+    first = stages.take("denoising 20 volumes together (1 of 2)", 1)
+    assert 0 < first < stages.take("denoising 20 volumes together (2 of 2)", 2) < 1
 
 
 _STAGES = [f"denoising the whole volume, stage {stage} of 4" for stage in range(1, 5)]
@@ -366,10 +366,10 @@ def test_time_left_of_a_measured_denoising_holds(course, total_s, planned_s):
     clock = SimpleNamespace(now=0.0)
     left = TimeLeft({"u": StepPlan({"denoise": planned_s}, 0.0)}, clock=lambda: clock.now)
     left.start("u", "denoise")
-    course_of_messages, told = Course(), []
+    stages_of_messages, told = StageProgress(), []
     for index, (seconds, message) in enumerate(course):
         following = course[index + 1][0] if index + 1 < len(course) else 0.97 * total_s
-        told.append((seconds, following, course_of_messages.take(message, seconds)))
+        told.append((seconds, following, stages_of_messages.take(message, seconds)))
     for seconds, following, part in told:
         for clock.now in (seconds, (seconds + following) / 2):
             if (0.5 if course is _ALONE else 0.33) <= clock.now / total_s <= 0.9:

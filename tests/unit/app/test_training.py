@@ -23,7 +23,7 @@ from n2a_bids.cli.options import read_options
 from n2a_bids.cli.tools import build_parser
 from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, TrainLevelConfig
 from n2a_bids.errors import BIDSDataError, ConfigError
-from n2a_bids.interfaces.aligned import GROUP_FILE, KeepAligned
+from n2a_bids.interfaces.training_group import GROUP_FILE, ListTrainingGroup
 from n2a_bids.system.signals import Interruption
 from n2a_bids.training.groups import AlignedGroup, groups_of_pairs, write_groups
 from n2a_bids.training.loading import load_group
@@ -66,7 +66,7 @@ def test_an_earlier_alignment_does_not_stand_for_one_that_fails(config, monkeypa
     monkeypatch.setattr(execution, "run_workflow", fail)
     assert training._prepare(units, config, Interruption()) == []
     assert not earlier.exists()
-    assert KeepAligned().always_run, "or nipype would miss the file that is deleted"
+    assert ListTrainingGroup().always_run, "or nipype would miss the file that is deleted"
     said = capsys.readouterr().err
     assert "sub-01_T1w could not be aligned, and is not trained on: MemoryError" in said
 

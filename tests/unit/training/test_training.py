@@ -18,7 +18,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
 from n2a_bids.algorithms.dataset_training.evaluation import Evaluation, evaluate
 from n2a_bids.algorithms.dataset_training.groups import prepare_group
-from n2a_bids.algorithms.dataset_training.steps import mean_gradients
+from n2a_bids.algorithms.dataset_training.steps import mean_over_processes
 from n2a_bids.algorithms.nn import weights as networks
 from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
@@ -283,7 +283,7 @@ def _one_of_two(rank, folder):
     network = torch.nn.Linear(2, 1, bias=False)
     torch.nn.init.ones_(network.weight)
     network(torch.full((1, 2), float(rank + 1))).sum().backward()
-    mean_gradients(network)
+    mean_over_processes(network)
     torch.save(network.weight.grad, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 

@@ -23,8 +23,8 @@ from n2a_bids.algorithms.diffusion.tensor import (
     mean_diffusivity,
 )
 from n2a_bids.errors import DenoisingError
-from n2a_bids.lab.benchmark.dwi.aligned_series import AlignedSeries, Series, load_aligned
 from n2a_bids.lab.benchmark.dwi.methods import denoise_series
+from n2a_bids.lab.benchmark.dwi.real_pair import RealPair, Series, load_aligned
 from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.unseen import VERDICT_COLUMNS, Detail, Judge, Pair, verdict_row
@@ -62,7 +62,7 @@ def run_unseen_series(
 
 
 def _judge_methods(
-    pair: AlignedSeries,
+    pair: RealPair,
     given: str,
     methods: tuple[str, ...],
     judges: Mapping[str, Judge],
@@ -92,7 +92,7 @@ def _judge_methods(
         sys.stderr.write(f"{pair.name}, {given}: {method}\n")
 
 
-def _pairs(pair: AlignedSeries) -> Iterator[tuple[str, Pair]]:
+def _pairs(pair: RealPair) -> Iterator[tuple[str, Pair]]:
     first, second = (
         maps_of(image, pair.gradients, pair.mask) for image in (pair.correct(pair.first.data), pair.second)
     )

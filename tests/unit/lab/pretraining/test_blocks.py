@@ -10,7 +10,7 @@ import torch
 from n2a_bids.algorithms.dataset_training.steps import new_state, train_steps
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.lab.pretraining.blocks import (
-    PretrainingConfig,
+    BlockPretraining,
     TrainingHead,
     add_noise,
     draw_batch,
@@ -18,7 +18,7 @@ from n2a_bids.lab.pretraining.blocks import (
 )
 from n2a_bids.lab.simulation.random_fields import coloured_noise, dead_leaves, head_shells, random_contrast
 
-CONFIG = PretrainingConfig(block_edge=16, batch_size=2, warmup_steps=2)
+CONFIG = BlockPretraining(block_edge=16, batch_size=2, warmup_steps=2)
 
 
 def _heads():

@@ -7,10 +7,10 @@ import torch
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.io.weights import load_weights
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead
+from n2a_bids.lab.pretraining.blocks import BlockPretraining, TrainingHead
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch, draw_fusion_block
 
-CONFIG = PretrainingConfig(block_edge=16, noise_sd=(0.2, 0.4)).with_less_randomisation(0.0)
+CONFIG = BlockPretraining(block_edge=16, noise_sd=(0.2, 0.4)).with_less_randomisation(0.0)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ class FirstSeries:
 
 
 @dataclass(frozen=True, slots=True)
-class AlignedSeries:
+class RealPair:
     """Two real series of one person that the app has aligned."""
 
     name: str
@@ -83,7 +83,7 @@ class AlignedSeries:
         return undo_rotations(self.first.gradients, self.first.motion)
 
 
-def load_aligned(folder: Path) -> AlignedSeries:
+def load_aligned(folder: Path) -> RealPair:
     """Read what the app's step ``align`` was given and gave.
 
     Parameters
@@ -100,7 +100,7 @@ def load_aligned(folder: Path) -> AlignedSeries:
     acquired_mask, affine = load(Path(inputs["mask_file"]))
     first = _read_first(inputs, affine, acquired_mask.shape)
     second, mask = load(folder / "aligned_2.nii.gz")[0], load(folder / "mask.nii.gz")[0] > 0.5
-    found = AlignedSeries(inputs["names"][0].split(".")[0], first, second, acquired_mask > 0.5, mask, affine)
+    found = RealPair(inputs["names"][0].split(".")[0], first, second, acquired_mask > 0.5, mask, affine)
     pair = np.stack([found.correct(first.data), second])
     gain = equal_gains(pair, mask, find_shells(first.gradients) == 0)[1]
     return replace(found, second=second * np.float32(gain))

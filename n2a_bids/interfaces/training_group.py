@@ -19,7 +19,7 @@ from n2a_bids.training.groups import AlignedGroup, write_groups
 GROUP_FILE = "group.json"
 
 
-class _KeepAlignedInputSpec(BaseInterfaceInputSpec):
+class _ListTrainingGroupInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="aligned repetitions, or one image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, or pixels that count, on their grid")
     measured_file = File(exists=True, desc="runs measured at each voxel, where some have gaps")
@@ -29,15 +29,15 @@ class _KeepAlignedInputSpec(BaseInterfaceInputSpec):
     field_of_view = traits.Str("", usedefault=True, desc="what exposures of a microscope show")
 
 
-class _KeepAlignedOutputSpec(TraitedSpec):
+class _ListTrainingGroupOutputSpec(TraitedSpec):
     group_file = File(exists=True, desc="JSON list with this group")
 
 
-class KeepAligned(ResumableInterface):
+class ListTrainingGroup(ResumableInterface):
     """Write the group as `read_groups` takes it."""
 
-    input_spec = _KeepAlignedInputSpec
-    output_spec = _KeepAlignedOutputSpec
+    input_spec = _ListTrainingGroupInputSpec
+    output_spec = _ListTrainingGroupOutputSpec
     # The list of an earlier run is deleted, lest it stand for an alignment that fails now.
     _always_run = True
 

@@ -1,4 +1,4 @@
-"""Argument types of ``n2a``: path, participant label, filter file, memory, from text to values."""
+"""Argument types of both commands: path, participant label, filter file, memory, from text to values."""
 
 from __future__ import annotations
 
