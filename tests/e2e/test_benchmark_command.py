@@ -1,6 +1,5 @@
 """``n2a-tools benchmark`` from the command line to its tables."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from written_tables import read_rows
 
 from n2a_bids.cli.tools import main
 from n2a_bids.errors import DenoisingError
@@ -19,11 +19,6 @@ from n2a_bids.lab.benchmark.anat import trust
 from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 
 pytestmark = pytest.mark.slow
-
-
-def rows_of(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
 
 
 def run(out, *options):
@@ -39,7 +34,7 @@ def finished(tmp_path_factory):
 
 
 def test_table_summary_figure_and_picture_are_written(finished):
-    rows = rows_of(finished / "benchmark.tsv")
+    rows = read_rows(finished / "benchmark.tsv")
     assert [row["method"] for row in rows] == ["mean", "single", "nlmeans"]
     assert all(row["status"] == "ok" and float(row["seconds"]) >= 0 for row in rows)
     psnr = {row["method"]: float(row["psnr_db"]) for row in rows}
@@ -52,9 +47,9 @@ def test_table_summary_figure_and_picture_are_written(finished):
 
 
 def test_resuming_adds_only_what_is_missing(finished):
-    before = {row["method"]: row for row in rows_of(finished / "benchmark.tsv")}
+    before = {row["method"]: row for row in read_rows(finished / "benchmark.tsv")}
     assert run(finished, "--strategies", "single", "nlmeans", "nlmeans-each", "--resume") == 0
-    after = {row["method"]: row for row in rows_of(finished / "benchmark.tsv")}
+    after = {row["method"]: row for row in read_rows(finished / "benchmark.tsv")}
     assert set(after) - set(before) == {"nlmeans-each"}
     assert all(after[name] == before[name] for name in before)
 
@@ -65,10 +60,10 @@ def test_earlier_results_are_never_overwritten(finished, capsys):
 
 
 def test_rows_of_another_box_are_not_mixed_in(finished, capsys):
-    before = rows_of(finished / "benchmark.tsv")
+    before = read_rows(finished / "benchmark.tsv")
     assert run(finished, "--strategies", "mean", "--resume", "--crop", "20", "20", "16") == 2
     assert "crop" in capsys.readouterr().err
-    assert rows_of(finished / "benchmark.tsv") == before
+    assert read_rows(finished / "benchmark.tsv") == before
 
 
 def test_unknown_method_is_a_usage_error(tmp_path, capsys):
@@ -167,6 +162,6 @@ def test_trust_tests_find_a_denoiser_with_a_scale_of_its_own(stage):
 
 def test_trust_command_writes_a_verdict_per_test(tmp_path):
     assert run(tmp_path / "out", "--strategies", "mean", "--trust") == 0
-    rows = rows_of(tmp_path / "out" / "trust.tsv")
+    rows = read_rows(tmp_path / "out" / "trust.tsv")
     assert {row["verdict"] for row in rows} <= {"holds", "does not hold"}
     assert len(rows) == 7

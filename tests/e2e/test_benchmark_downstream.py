@@ -1,11 +1,10 @@
 """``n2a-tools benchmark --downstream`` from the command line to its tables and picture."""
 
-import csv
-
 import nibabel as nb
 import numpy as np
 import pytest
 from dwi_dataset import VOXEL_MM, head
+from written_tables import read_rows
 
 from n2a_bids.cli.tools import main
 from n2a_bids.io.gradients import write_gradients
@@ -15,11 +14,6 @@ from n2a_bids.lab.benchmark.downstream.averages import LADDER
 def run(out, *options):
     box = ["--crop", "20", "20", "20", "--sigmas", "0.4", "--downstream", "--strategies"]
     return main(["benchmark", "--out", str(out), *box, *options])
-
-
-def rows_of(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +26,14 @@ def finished(tmp_path_factory):
 
 @pytest.mark.proof
 def test_every_method_and_mean_is_judged(finished):
-    rows = [row for row in rows_of(finished / "downstream.tsv") if row["measure"] == "gm_overlap"]
+    rows = [row for row in read_rows(finished / "downstream.tsv") if row["measure"] == "gm_overlap"]
     assert [(row["method"], int(row["n_repetitions"])) for row in rows] == [
         *(("mean", n) for n in LADDER),
         ("nlmeans", 2),
     ]
     assert all(row["status"] == "ok" and float(row["error"]) >= 0 for row in rows)
     assert float(rows[0]["error"]) > float(rows[-2]["error"])
-    summary = {row["method"]: row for row in rows_of(finished / "downstream-summary.tsv")}
+    summary = {row["method"]: row for row in read_rows(finished / "downstream-summary.tsv")}
     assert 1 <= float(summary["nlmeans"]["worth_averages"]) <= LADDER[-1]
     assert (finished / "downstream.png").stat().st_size > 1000
     assert "--downstream" in (finished / "machine.txt").read_text()
@@ -50,7 +44,7 @@ def test_thickness_and_registration_are_judged_where_asked(tmp_path):
     """The same columns, other measures; tissues are left out."""
     out = tmp_path / "out"
     assert run(out, "nlmeans", "--analyses", "thickness", "registration", "--repetitions", "2") == 0
-    rows = rows_of(out / "downstream.tsv")
+    rows = read_rows(out / "downstream.tsv")
     assert {row["measure"] for row in rows} == {"thickness_mm", "regional_thickness_mm", "log_jacobian"}
     assert {row["status"] for row in rows} == {"ok"}
     noise = [float(row["error"]) for row in rows if row["measure"] == "log_jacobian"]
@@ -59,9 +53,9 @@ def test_thickness_and_registration_are_judged_where_asked(tmp_path):
 
 @pytest.mark.proof
 def test_resuming_adds_only_what_is_missing(finished):
-    before = rows_of(finished / "downstream.tsv")
+    before = read_rows(finished / "downstream.tsv")
     assert run(finished, "nlmeans", "nlmeans-each", "--resume") == 0
-    after = rows_of(finished / "downstream.tsv")
+    after = read_rows(finished / "downstream.tsv")
     assert after[: len(before)] == before
     assert {row["method"] for row in after[len(before) :]} == {"nlmeans-each"}
     assert run(finished, "nlmeans") == 2
@@ -105,7 +99,7 @@ def test_diffusion_maps_and_a_bundle_are_judged(tmp_path):
     options += ["--snr", "20", "--recipe", "fast", "--strategies", "mppca"]
     out = tmp_path / "out"
     assert main(["benchmark", "--out", str(out), *options]) == 0
-    rows = [row for row in rows_of(out / "downstream.tsv") if row["measure"] == "fa"]
+    rows = [row for row in read_rows(out / "downstream.tsv") if row["measure"] == "fa"]
     assert [(row["method"], int(row["n_repetitions"])) for row in rows] == [
         *(("mean", n) for n in LADDER),
         ("mppca", 2),

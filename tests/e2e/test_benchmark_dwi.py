@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
 from dwi_dataset import VOXEL_MM, head
+from written_tables import read_rows
 
 from n2a_bids.cli.tools import main
 from n2a_bids.io.gradients import write_gradients
@@ -33,11 +33,6 @@ def _benchmark(out: Path, *options: object) -> int:
     return main(["benchmark", "--modality", "dwi", "--out", str(out), *(str(option) for option in options)])
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
-
-
 def test_every_condition_gives_rows_and_a_summary(truth, tmp_path):
     """Each method in each cell once; on aligned repetitions the default beats what was measured."""
     conditions = ["single", "repeat", "misaligned", "reverse-pe", "split"]
@@ -45,7 +40,7 @@ def test_every_condition_gives_rows_and_a_summary(truth, tmp_path):
     options = ["--snr", 15, "--recipe", "fast", "--peak-mm", 9, "--phantoms", "multi-tensor"]
     options += ["--dwi-conditions", *conditions, "--strategies", *methods]
     assert _benchmark(tmp_path, *truth, *options) == 0
-    rows = _rows(tmp_path / "diffusion.tsv")
+    rows = read_rows(tmp_path / "diffusion.tsv")
     assert [(row["condition"], row["method"]) for row in rows] == [
         (c, m) for c in conditions for m in methods
     ]
@@ -71,7 +66,7 @@ def test_scans_are_combined_with_what_the_head_does(truth, tmp_path, capsys):
         "noisy",
     ]
     assert _benchmark(tmp_path, *truth, *options, "--conditions", "aligned", "partial-fourier", "grappa") == 0
-    rows = {row["condition"]: float(row["psnr_dwi_db"]) for row in _rows(tmp_path / "diffusion.tsv")}
+    rows = {row["condition"]: float(row["psnr_dwi_db"]) for row in read_rows(tmp_path / "diffusion.tsv")}
     names = ["single", "single-partial-fourier", "single-grappa"]
     assert list(rows) == names + [name.replace("single", "repeat") for name in names]
     for name in names:
@@ -85,7 +80,9 @@ def test_supervised_ceiling_learns_elsewhere_and_beats_the_mean(truth, tmp_path,
     options = [*truth, "--snr", 10, "--recipe", "fast", "--phantoms", "tensor", "--dwi-conditions", "single"]
     options += ["--strategies", "noisy", "supervised"]
     assert _benchmark(tmp_path / "box", *options, "--crop", 30, 30, 3) == 0
-    value = {row["method"]: float(row["psnr_dwi_db"]) for row in _rows(tmp_path / "box" / "diffusion.tsv")}
+    value = {
+        row["method"]: float(row["psnr_dwi_db"]) for row in read_rows(tmp_path / "box" / "diffusion.tsv")
+    }
     assert value["supervised"] > value["noisy"] + 1
     assert _benchmark(tmp_path / "all", *options) == 2
     assert "leaves nothing of the brain" in capsys.readouterr().err
@@ -118,7 +115,7 @@ def test_distortion_corrections_are_compared(truth, tmp_path):
     mask = truth[3]
     options = ["--distortion", "--snr", 20, "--peak-mm", 9, "--pair", *files, "--pair-mask", mask]
     assert _benchmark(tmp_path / "out", *truth, *options) == 0
-    rows = {(row["pair"], row["method"]): row for row in _rows(tmp_path / "out" / "distortion.tsv")}
+    rows = {(row["pair"], row["method"]): row for row in read_rows(tmp_path / "out" / "distortion.tsv")}
     error = {
         method: float(rows["simulated, field 0", method]["error_95_voxels"]) for method in ("rigid", "n2a")
     }
@@ -139,7 +136,7 @@ def test_complex_series_have_less_bias_than_their_magnitudes(truth, tmp_path, ca
     methods = ["noisy", "noisy:magnitude", "auto"]
     command = [*truth, *options, "--strategies", *methods, "--dwi-conditions"]
     assert _benchmark(tmp_path, *command, "repeat") == 0
-    rows = {row["method"]: row for row in _rows(tmp_path / "diffusion.tsv")}
+    rows = {row["method"]: row for row in read_rows(tmp_path / "diffusion.tsv")}
     assert {row["condition"] for row in rows.values()} == {"repeat-complex"}
     assert float(rows["noisy:magnitude"]["dwi_bias"]) > 0.04
     assert abs(float(rows["noisy"]["dwi_bias"])) < 0.03

@@ -1,10 +1,9 @@
 """``n2a-tools benchmark --pair``: real repetitions, scored without a truth."""
 
-import csv
-
 import nibabel as nib
 import numpy as np
 import pytest
+from written_tables import read_rows
 
 from n2a_bids.cli.tools import main
 from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
@@ -31,8 +30,7 @@ def run(tmp_path, pair, *options):
 
 def test_risk_of_a_real_denoiser_is_below_that_of_the_mean(tmp_path, pair):
     assert run(tmp_path, pair, "--strategies", "mean", "nlmeans") == 0
-    with (tmp_path / "out" / "pair.tsv").open(newline="") as stream:
-        rows = {row["method"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    rows = {row["method"]: row for row in read_rows(tmp_path / "out" / "pair.tsv")}
     assert float(rows["mean"]["risk"]) == 0
     assert float(rows["nlmeans"]["risk"]) + 2 * float(rows["nlmeans"]["standard_error"]) < 0
     assert float(rows["nlmeans"]["residual_edge_correlation"]) > 0.05
@@ -42,8 +40,7 @@ def test_methods_are_compared_with_baselines_block_by_block(tmp_path, pair):
     assert run(tmp_path, pair, "--strategies", "nlmeans", "ants", "auto:zero-shot") == 0
     tables = {}
     for name in ("pair", "differences"):
-        with (tmp_path / "out" / f"{name}.tsv").open(newline="") as stream:
-            tables[name] = list(csv.DictReader(stream, delimiter="\t"))
+        tables[name] = read_rows(tmp_path / "out" / f"{name}.tsv")
     risks = {row["method"]: float(row["risk"]) for row in tables["pair"]}
     found = {(row["method"], row["baseline"]): row for row in tables["differences"]}
     assert set(found) == {
@@ -74,8 +71,7 @@ def test_pair_without_mask_is_a_usage_error(tmp_path, pair, capsys):
 def test_two_real_runs_are_compared_with_themselves(tmp_path, pair):
     """Each run alone, and the pair with noise added twice: averaging two makes what they say more alike."""
     assert run(tmp_path, pair, "--downstream", "--strategies", "nlmeans") == 0
-    with (tmp_path / "out" / "downstream-pair.tsv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_rows(tmp_path / "out" / "downstream-pair.tsv")
     assert {row["status"] for row in rows} == {"ok"}
     retest = {(row["setting"], row["method"], row["measure"]): float(row["retest"]) for row in rows}
     for setting in ("each run alone", "noise added to both"):
@@ -86,8 +82,7 @@ def test_two_real_runs_are_compared_with_themselves(tmp_path, pair):
 def test_denoising_each_run_is_scored_as_well(tmp_path, pair):
     """What fMRIPrep does with every run, averaged: better than the mean, and compared with the others."""
     assert run(tmp_path, pair, "--strategies", "nlmeans", "nlmeans-each") == 0
-    with (tmp_path / "out" / "pair.tsv").open(newline="") as stream:
-        rows = {row["method"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    rows = {row["method"]: row for row in read_rows(tmp_path / "out" / "pair.tsv")}
     each, of_mean = (float(rows[name]["risk"]) for name in ("nlmeans-each", "nlmeans"))
     assert each + 2 * float(rows["nlmeans-each"]["standard_error"]) < 0
     assert each == pytest.approx(of_mean, rel=0.6)
@@ -96,17 +91,14 @@ def test_denoising_each_run_is_scored_as_well(tmp_path, pair):
 def test_a_second_run_judges_what_was_made_of_the_first_alone(tmp_path, pair):
     """The gain of real denoisers, without a truth; the run as it is has none."""
     assert run(tmp_path, pair, "--unseen", "--strategies", "nlmeans", "ants") == 0
-    with (tmp_path / "out" / "unseen.tsv").open(newline="") as stream:
-        rows = {row["method"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    rows = {row["method"]: row for row in read_rows(tmp_path / "out" / "unseen.tsv")}
     assert float(rows["mean"]["gain_db"]) == pytest.approx(0, abs=1e-3)
     for name in ("nlmeans", "ants"):
         assert float(rows[name]["removed"]) > 3 * float(rows[name]["removed_error"])
         assert float(rows[name]["gain_db"]) > 1
-    with (tmp_path / "out" / "leads.tsv").open(newline="") as stream:
-        leads = {
-            (row["method"], row["other"]): float(row["lead"])
-            for row in csv.DictReader(stream, delimiter="\t")
-        }
+    leads = {
+        (row["method"], row["other"]): float(row["lead"]) for row in read_rows(tmp_path / "out" / "leads.tsv")
+    }
     assert leads["nlmeans", "mean"] == pytest.approx(float(rows["nlmeans"]["removed"]), rel=1e-3)
     assert (tmp_path / "out" / "unseen.png").stat().st_size > 10_000
 

@@ -1,12 +1,11 @@
 """``n2a-tools benchmark --modality dwi --unseen``: a second series judges what was made of the first."""
 
-import csv
-
 import nibabel as nib
 import numpy as np
 import pytest
 from nipype import Node
 from scipy import ndimage
+from written_tables import read_rows
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.transforms import Affine
@@ -77,8 +76,7 @@ def test_gains_without_a_truth_are_those_against_it(aligned, tmp_path):
     """Within the standard errors, whatever gain and noise the second series has."""
     words = ["--strategies", "noisy", "mppca", "auto+floor", "--out", str(tmp_path / "out")]
     assert main(["benchmark", "--modality", "dwi", "--unseen", "--pair", str(aligned), *words]) == 0
-    with (tmp_path / "out" / "unseen.tsv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_rows(tmp_path / "out" / "unseen.tsv")
     found = {row["method"]: row for row in rows if (row["given"], row["what"]) == (ACQUIRED, "weighted")}
     assert {row["status"] for row in rows} == {"ok"}
     assert float(found["noisy"]["gain_db"]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from small_dataset import describe, write_mask, write_participant
 from valid_dataset import assert_valid
+from written_tables import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -57,8 +57,7 @@ def test_report_table_and_methods_know_the_contrast(results):
     page = (results / "sub-01.html").read_text()
     methods = (results / "logs" / "CITATION.md").read_text()
     for suffix, words in (("T1w", "T1-weighted images"), ("T2w", "T2-weighted images")):
-        with (results / f"group_{suffix}.tsv").open() as stream:
-            (row,) = csv.DictReader(stream, delimiter="\t")
+        (row,) = read_rows(results / f"group_{suffix}.tsv")
         assert row["unit"] == f"sub-01_{suffix}"
         assert f"sub-01_{suffix}</h1>" in page and words in page
         assert f"**{words}.**" in methods

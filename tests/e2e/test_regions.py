@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_dataset import describe, head_phantom, write_mask
 from valid_dataset import assert_valid
+from written_tables import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -92,8 +92,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:
-    with path.open() as stream:
-        return {row["name"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    return {row["name"]: row for row in read_rows(path)}
 
 
 def test_regions_lie_where_they_are(root):

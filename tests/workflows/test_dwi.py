@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 from dwi_dataset import NOISE_SD, VOXEL_MM, head, write_dataset
 from scipy import ndimage
 from valid_dataset import assert_valid
+from written_tables import read_rows
 
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
@@ -167,8 +167,7 @@ def test_regions_of_a_series_have_a_row_for_each_shell(finished_pair):
     """Placed on the b0, with the noise of the truth and a gain that is near that of the whole brain."""
     root, truth = finished_pair
     folder = root / "out/sub-01/dwi"
-    with (folder / "sub-01_desc-regions_stats.tsv").open() as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_rows(folder / "sub-01_desc-regions_stats.tsv")
     sides = [("Left half", 0), ("Right half", 0), ("Left half", 1000), ("Right half", 1000)]
     assert [(row["name"], float(row["shell"])) for row in rows] == sides
     labels = np.asarray(nb.load(folder / "sub-01_desc-regions_dseg.nii.gz").dataobj)

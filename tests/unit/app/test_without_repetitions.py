@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
+from written_tables import read_rows
 
 from n2a_bids.cli.main import main
 
@@ -28,8 +28,7 @@ def test_one_image_is_no_failure_and_everything_says_why(make_bids, tmp_path, ca
     assert "sub-01/anat/sub-01_T1w.nii.gz" in page and "nothing to average" in page
     assert n2a(bids_dir, level="group") == 0
     assert "nothing to average" in (tmp_path / "out" / "group.html").read_text()
-    with (tmp_path / "out" / "group_left_out.tsv").open() as stream:
-        (row,) = csv.DictReader(stream, delimiter="\t")
+    (row,) = read_rows(tmp_path / "out" / "group_left_out.tsv")
     assert row["participant_id"] == "sub-01" and row["image"].endswith("sub-01_T1w.nii.gz")
     assert "nothing to average" in row["reason"]
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rigid_motions import about_centre
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.distortion.field import resample as resample_epi
 from n2a_bids.algorithms.preparation.gap_filling import fill_aligned, fill_from_others, fill_series
@@ -92,14 +92,6 @@ def test_extension_leaves_measured_voxels_and_no_edge(runs, head):
     )
     assert np.abs(extended - local)[rim].mean() < 0.05 * runs[0][head[1]].mean()
     assert extended.min() >= runs[0][head[1]].min()
-
-
-def about_centre(shape, degrees, shift):
-    centre = (np.array(shape) - 1) / 2
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + shift
-    return matrix
 
 
 def test_interpolation_does_not_ring_at_the_border_of_a_zone(runs, head):

@@ -2,18 +2,10 @@
 
 import numpy as np
 import pytest
+from rigid_motions import about_centre
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.registration.resampling import field_of_view, resample, upsample_twice
-
-
-def about_centre(shape, angles_deg, shift):
-    centre = (np.array(shape) - 1) / 2
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + shift
-    return matrix
 
 
 def lag_correlation(noise):

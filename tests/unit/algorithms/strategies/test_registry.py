@@ -239,18 +239,21 @@ def _magnitudes(shift_voxels=0.0):
     return Repetitions(data[..., None], mask), clean, mask
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.proof), 0.35])
-def test_auto_takes_the_rician_bias_out(shift_voxels):
-    """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
-    repetitions, clean, mask = _magnitudes(shift_voxels)
+def _auto_with_short_training(repetitions):
     weights = [load_weights(name) for name in ("resunet-t1w", "fusion-t1w")]
     config = get_strategy("auto").config("fast", *weights)
     schedule = Schedule(n_epochs=1, steps_per_epoch=4, learning_rate=1e-4)
     config = dataclasses.replace(
         config, recorrupted=dataclasses.replace(config.recorrupted, schedule=schedule, block_edge=32)
     )
-    result = get_strategy("auto").denoise(repetitions, config, _context())
+    return get_strategy("auto").denoise(repetitions, config, _context())
+
+
+@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.slow), 0.35])
+def test_auto_takes_the_rician_bias_out(shift_voxels):
+    """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
+    repetitions, clean, mask = _magnitudes(shift_voxels)
+    result = _auto_with_short_training(repetitions)
     assert result.record.rician
     names = [row.name for row in result.record.candidates]
     assert "fine-tuned network + non-local Bayes + fusion" in names
@@ -270,13 +273,7 @@ def test_auto_takes_the_floor_of_several_coils_out():
     parts[:, ::2] += clean / np.sqrt(8)
     data = np.sqrt((parts**2).sum(axis=1)).astype(np.float32)
     repetitions = Repetitions(data[..., None], mask)
-    weights = [load_weights(name) for name in ("resunet-t1w", "fusion-t1w")]
-    config = get_strategy("auto").config("fast", *weights)
-    schedule = Schedule(n_epochs=1, steps_per_epoch=4, learning_rate=1e-4)
-    config = dataclasses.replace(
-        config, recorrupted=dataclasses.replace(config.recorrupted, schedule=schedule, block_edge=32)
-    )
-    result = get_strategy("auto").denoise(repetitions, config, _context())
+    result = _auto_with_short_training(repetitions)
     assert result.record.n_coils == pytest.approx(8, rel=0.15)
     mean_bias = float((data.mean(axis=0) - clean)[mask].mean())
     assert mean_bias > 0.3 * noise_sd

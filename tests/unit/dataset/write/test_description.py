@@ -7,23 +7,14 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import nibabel as nb
-import numpy as np
 import pytest
+from constant_images import save_ones
 from valid_dataset import assert_valid
 
 from n2a_bids import __version__
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.write.description import DESCRIPTIONS, write_dataset_files
 from n2a_bids.errors import BIDSDataError
-
-AFFINE = np.diag([2.0, 2, 2, 1])
-
-
-def save(path: Path, shape=(6, 7, 5), affine=AFFINE, dtype="uint8") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nb.Nifti1Image(np.ones(shape, dtype), affine).to_filename(path)
-    return path
 
 
 @pytest.fixture
@@ -169,7 +160,7 @@ def test_the_validator_accepts_the_dataset(bids_dir, tmp_path):
         ({**run, "echo": "1", "part": "mag", "ce": "g", "rec": "n", "task": "still"}, "T1w", "denoised"),
         (run, "T1w", "denoised"),
     ):
-        path = save(derivative_path(out, entities, suffix, desc=desc), dtype="float32")
+        path = save_ones(derivative_path(out, entities, suffix, desc=desc), dtype="float32")
         sidecar = {"Type": "Brain"} if suffix == "mask" else {"SkullStripped": False}
         Path(str(path).replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
     transform = {**run, "from": "orig", "to": "T1w", "mode": "image"}

@@ -56,13 +56,18 @@ def test_unknown_and_missing_baselines_are_named(runs, monkeypatch):
     assert "absent" not in baselines.available_baselines()
 
 
-@pytest.mark.proof
-def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_coloured():
-    """And where noise is white and even it is the same method."""
-    pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")
+def textured_ball():
     mask = ball_mask((24, 24, 24))
     texture = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(mask.shape), 2)
     truth = (100 + 20 * texture / texture.std()).astype(np.float32)
+    return truth, mask
+
+
+@pytest.mark.slow
+def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_coloured():
+    """And where noise is white and even it is the same method."""
+    pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")
+    truth, mask = textured_ball()
     scans = scan_repetitions(truth, mask, find_condition("zero-filled"), 2, 10.0, np.random.default_rng(0))
     told = {"noise_spectrum": scans.noise_spectrum}
     white, coloured = (
@@ -78,9 +83,7 @@ def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_colou
 def test_bm4d_of_echoes_together_beats_that_of_the_first():
     """What echoes have in common counts for all."""
     pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")
-    mask = ball_mask((24, 24, 24))
-    texture = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(mask.shape), 2)
-    truth = (100 + 20 * texture / texture.std()).astype(np.float32)
+    truth, mask = textured_ball()
     clean = np.stack([truth, 0.9 * truth])
     echoes = clean + 10 * np.random.default_rng(2).standard_normal(clean.shape).astype(np.float32)
     alone = baselines.denoise_with_baseline("bm4d", echoes[:1], mask, 10.0)

@@ -1,9 +1,8 @@
 """Expected errors against true ones."""
 
-import csv
-
 import numpy as np
 import pytest
+from written_tables import read_rows
 
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.anat.calibration import judge_calibration, run_calibration
@@ -29,8 +28,7 @@ def test_expected_errors_of_auto_are_near_the_true_ones(head, tmp_path):
     truth = Truth("head", image, mask, np.diag([-2.0, 2.0, 2.0, 1.0]))
     plan = BenchmarkPlan(tmp_path, ("mean", "auto:fast+zero-shot"), crop=(32, 32, 32), resume=True)
     assert run_calibration([truth], plan) == 0
-    with (tmp_path / "calibration.tsv").open() as stream:
-        (row,) = csv.DictReader(stream, delimiter="\t")
+    (row,) = read_rows(tmp_path / "calibration.tsv")
     assert float(row["expected_rmse"]) == pytest.approx(float(row["rmse"]), rel=0.25)
     assert 0.8 < float(row["coverage_90"]) < 0.97
     before = (tmp_path / "calibration.tsv").stat().st_mtime_ns

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from written_tables import read_rows
 
 from n2a_bids.app.batch import note_attempt
 from n2a_bids.app.work import ParticipantWork
@@ -107,8 +107,7 @@ def test_a_result_whose_images_were_renamed_is_outdated(study):
     assert "source images" in study.outdated()["sub-01_T1w"]
     assert study.outdated()["sub-01_acq-x_T1w"] == ""
     table = write_group(study.out, read_group(study.out, ["01"]))[0]
-    with table.open() as stream:
-        rows = {row["unit"]: row["outdated"] for row in csv.DictReader(stream, delimiter="\t")}
+    rows = {row["unit"]: row["outdated"] for row in read_rows(table)}
     assert rows == {"sub-01_T1w": "true", "sub-01_acq-x_T1w": "false"}
     assert "(outdated)" in (study.out / "group.html").read_text()
     assert "2 groups" not in write_citation(study.out, ["01"])[0].read_text()

@@ -1,8 +1,7 @@
 """What mirror images and non-local Bayes add to the network."""
 
-import csv
-
 import numpy as np
+from written_tables import read_rows
 
 from n2a_bids.lab.benchmark.anat.nonlocal_search import VARIANTS, run_nonlocal
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan
@@ -17,8 +16,7 @@ def test_every_variant_is_measured_once_and_helps(head, tmp_path):
         tmp_path, (), ("aligned",), noise_levels=(0.4,), repetitions=(2,), crop=(24, 24, 24), resume=True
     )
     assert run_nonlocal([truth], plan) == 0
-    with (tmp_path / "nonlocal.tsv").open() as stream:
-        rows = {row["variant"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    rows = {row["variant"]: row for row in read_rows(tmp_path / "nonlocal.tsv")}
     assert list(rows) == list(VARIANTS)
     psnr = {variant: float(row["psnr_db"]) for variant, row in rows.items()}
     assert psnr["then non-local Bayes, passes: 2"] > psnr["network, 2 mirror images"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import replace
 from importlib.resources import files
@@ -11,6 +10,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from written_tables import read_rows
 
 from n2a_bids.config import TrainConfig
 from n2a_bids.errors import BIDSDataError
@@ -54,7 +54,7 @@ def test_equal_weights_give_equal_rows(tmp_path, truths, trained):
     plan = BenchmarkPlan(tmp_path, METHODS, noise_levels=(0.3,), settings=MethodSettings())
     train = TrainConfig(validation_subjects=1, test_subjects=2)
     assert site.run_site(truths, plan, train) == 0
-    rows = list(csv.DictReader((tmp_path / "site.tsv").open(), delimiter="\t"))
+    rows = read_rows(tmp_path / "site.tsv")
     judged = [row for row in rows if row["method"] != "training"]
     assert len(judged) == 2 * 2 * len(METHODS)
     for row in judged:

@@ -1,10 +1,9 @@
 """Speed measurements of the benchmark."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
+from written_tables import read_rows
 
 from n2a_bids.algorithms.nn.rates import Rates
 from n2a_bids.cli.tools import main
@@ -78,6 +77,6 @@ def test_rates_are_rows_that_add_up_over_machines(tmp_path, monkeypatch):
     assert main(arguments) == 2
     monkeypatch.setattr(rates, "processor_name", lambda: "another")
     assert main([*arguments, "--resume"]) == 0
-    rows = list(csv.DictReader((tmp_path / "rates.tsv").open(), delimiter="\t"))
+    rows = read_rows(tmp_path / "rates.tsv")
     assert [row["training"] for row in rows] == ["50000", "50000"]
     assert rows[1]["processor"] == "another"
