@@ -11,15 +11,10 @@ from nipype import Workflow
 
 from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
 from n2a_bids.app.log import participant_lock, results_lock, run_record, write_log
+from n2a_bids.app.messages import crash_sentences, error_sentence, explain
 from n2a_bids.app.progress.lines import RunProgress
-from n2a_bids.app.work import (
-    ParticipantWork,
-    crash_sentences,
-    error_sentence,
-    explain,
-    forget_moved_steps,
-    top_name,
-)
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.app.work_dir import forget_moved_steps, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.names import bids_uri
 from n2a_bids.errors import BIDSDataError

@@ -18,9 +18,9 @@ from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.linear import LinearPlugin
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from n2a_bids.app.messages import error_sentence, explain
 from n2a_bids.app.nipype_settings import Settings, apply_settings, current_settings
 from n2a_bids.app.progress.lines import RunProgress
-from n2a_bids.app.work import error_sentence, explain
 from n2a_bids.config import Config
 from n2a_bids.errors import OUT_OF_MEMORY
 from n2a_bids.record.typed_json import JsonObject

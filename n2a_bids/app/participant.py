@@ -8,20 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from n2a_bids.app.messages import crash_sentences, error_sentence, explain, warn
 from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_reports
+from n2a_bids.app.selection_doubts import selection_doubts
 from n2a_bids.app.work import (
     ParticipantWork,
-    crash_sentences,
-    error_sentence,
-    explain,
     find_work,
     label_of,
     provide_named_templates,
-    selection_doubts,
-    warn,
-    work_dir_of,
     write_methods_text,
 )
+from n2a_bids.app.work_dir import work_dir_of
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes

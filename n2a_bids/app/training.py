@@ -11,17 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from n2a_bids.app.log import participant_lock, training_lock
-from n2a_bids.app.work import (
-    ParticipantWork,
-    crash_sentences,
-    find_work,
-    forget_moved_steps,
-    provide_named_templates,
-    top_name,
-    unknown_exclusions,
-    warn,
-    work_dir_of,
-)
+from n2a_bids.app.messages import crash_sentences, warn
+from n2a_bids.app.selection_doubts import unknown_exclusions
+from n2a_bids.app.work import ParticipantWork, find_work, provide_named_templates
+from n2a_bids.app.work_dir import forget_moved_steps, top_name, work_dir_of
 from n2a_bids.config import Config, TrainConfig
 from n2a_bids.config.options import declared_fields
 from n2a_bids.dataset.names import name_field

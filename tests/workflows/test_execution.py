@@ -22,7 +22,8 @@ from n2a_bids.app.execution import no_process_left_behind, run_workflow
 from n2a_bids.app.nipype_settings import configure_nipype
 from n2a_bids.app.progress.expected_time import StepPlan
 from n2a_bids.app.progress.lines import RunProgress
-from n2a_bids.app.work import ParticipantWork, work_dir_of
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.app.work_dir import work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, Interrupted

@@ -15,9 +15,11 @@ from nipype import Workflow
 from n2a_bids.app import batch
 from n2a_bids.app.batch import run_batch
 from n2a_bids.app.log import participant_lock, results_lock, write_log
+from n2a_bids.app.messages import explain
 from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_reports
 from n2a_bids.app.participant import result_remarks
-from n2a_bids.app.work import ParticipantWork, explain, forget_moved_steps, work_dir_of
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.app.work_dir import forget_moved_steps, work_dir_of
 from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
 from n2a_bids.config.toml import read_settings
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile

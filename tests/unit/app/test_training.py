@@ -18,7 +18,8 @@ import n2a_bids.app.execution as execution
 import n2a_bids.app.training as training
 import n2a_bids.app.work as work
 from n2a_bids.algorithms.context import Context
-from n2a_bids.app.work import ParticipantWork, find_work, work_dir_of
+from n2a_bids.app.work import ParticipantWork, find_work
+from n2a_bids.app.work_dir import work_dir_of
 from n2a_bids.cli.options import read_options
 from n2a_bids.cli.tools import build_parser
 from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, TrainLevelConfig
