@@ -14,7 +14,7 @@ from n2a_bids.app.outcomes import Outcome
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.grouping.dwi_b0 import leave_distortion
-from n2a_bids.dataset.read.image_memory import leave_out_too_large
+from n2a_bids.dataset.memory_limit import leave_out_too_large
 from n2a_bids.dataset.templates.archive import provide_templates
 from n2a_bids.dataset.templates.regions import asked_of_templateflow
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded

@@ -10,8 +10,8 @@ from PIL import Image
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.grouping.micr import group_micr
+from n2a_bids.dataset.memory_limit import leave_out_too_large
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.micrographs import list_micrographs, pixel_size_mm
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
