@@ -128,6 +128,7 @@ class EddyCurrentsRecord:
     centre_mm: tuple[float, ...]
     shift_mm: tuple[float, ...]
     slopes: tuple[tuple[float, ...], ...]
+    """Displacement per mm along each array axis."""
     certainty: tuple[tuple[float, ...], ...]
     evidence: tuple[tuple[float, ...], ...]
 

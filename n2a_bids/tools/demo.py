@@ -60,15 +60,15 @@ class DemoFolders:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """PSNR in dB against the truth, inside the brain."""
+    """PSNR against the truth, inside the brain."""
 
-    mean: float
-    denoised: float
+    mean_db: float
+    denoised_db: float
 
     @property
-    def gain(self) -> float:
-        """What denoising adds to averaging, dB."""
-        return self.denoised - self.mean
+    def gain_db(self) -> float:
+        """What denoising adds to averaging."""
+        return self.denoised_db - self.mean_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +228,8 @@ def _say(text: str) -> None:
 def _print_result(result: DemoResult, folders: DemoFolders, seconds: float) -> None:
     _say(
         f"\nPSNR against the truth, inside the brain:\n"
-        f"  plain mean  {result.mean:6.2f} dB\n"
-        f"  denoised    {result.denoised:6.2f} dB  ({result.gain:+.2f} dB)\n"
+        f"  plain mean  {result.mean_db:6.2f} dB\n"
+        f"  denoised    {result.denoised_db:6.2f} dB  ({result.gain_db:+.2f} dB)\n"
         "One simulated head of an average brain: it shows that everything works, not how well on yours.\n"
         f"Report: {folders.derivatives / 'sub-01.html'}\n"
         f"Viewer: {folders.derivatives / 'sub-01_viewer.html'}\n"

@@ -36,6 +36,7 @@ class DistortionConfig:
     smoothness: float = 0.002
     """Weight of the squared gradient of the displacement against the squared difference."""
     fold_penalty: float = 1.0
+    """Weight of slopes that come near to folding, against the same."""
 
 
 COARSE_FIELD = DistortionConfig((4, 2), (1.0, 0.7), (150, 80), (2, 2))

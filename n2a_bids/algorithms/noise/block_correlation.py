@@ -39,7 +39,7 @@ _AROUND_VOXELS = 2
 
 @dataclass(frozen=True, slots=True)
 class ComparedBlocks:
-    """Correlations of blocks of noise, one value for each."""
+    """Correlations of blocks of noise, one value for each, in three bands of spatial frequencies."""
 
     fine: NDArray[np.float32]
     middle: NDArray[np.float32]

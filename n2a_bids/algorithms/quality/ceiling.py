@@ -29,6 +29,7 @@ class Ceiling:
     """The value at which an image was cut off."""
 
     value: float
+    """In the intensity of the image."""
     share: float
     """Part of the brain that holds it."""
 

@@ -154,7 +154,7 @@ def survives_renewed_noise(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What Stein's risk says of the candidates."""
+    """What Stein's risk says of the candidates; powers and errors in squared z-scores."""
 
     stack: Stack
     noise_power: float
