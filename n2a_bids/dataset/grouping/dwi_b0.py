@@ -14,9 +14,9 @@ import numpy as np
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.dataset.grouping.dwi_reverse_pe import (
-    READOUT_NOTES,
     are_opposite,
     compare_encoding,
+    is_readout_note_of,
     missing_direction,
     readout_notes,
 )
@@ -242,7 +242,7 @@ def leave_distortion(unit: DenoisingUnit) -> DenoisingUnit:
         f"--emit-raw-like; without that option, n2a would correct it with {name}"
     )
     kept = unit.reason.removesuffix(_estimated_with(name))
-    notes = [note for note in unit.notes if not note.startswith(READOUT_NOTES)]
+    notes = [note for note in unit.notes if not is_readout_note_of(note, name)]
     return replace(unit, reversed_b0=None, reason=kept, notes=(*notes, left))
 
 

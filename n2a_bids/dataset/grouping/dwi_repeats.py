@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.grouping.dwi_reverse_pe import compare_encoding, compare_labels, spelled_apart
+from n2a_bids.dataset.grouping.dwi_reverse_pe import (
+    compare_encoding,
+    compare_labels,
+    readout_notes,
+    spelled_apart,
+)
 from n2a_bids.dataset.grouping.dwi_volumes import common_part, common_part_with
 from n2a_bids.dataset.grouping.entities import group_by, shared_entities
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit
-
-_LARGEST_READOUT_DIFFERENCE = 0.05
-"""Of readout times, as a part of the longest: it moves what is distorted by 10 mm by half a millimetre."""
 
 
 def find_dwi_repeats(
@@ -96,16 +98,5 @@ def _unit(group: Sequence[Series], corrected: bool) -> DenoisingUnit:
         reason=f"{len(images)} runs: the names differ in {differ}, {common.summary}",
         volumes=common.volumes,
         phase_encoding=encodings(group),
-        notes=(*common.notes, *([] if corrected else _readout_note(group))),
+        notes=(*common.notes, *([] if corrected else readout_notes(group, opposite=False))),
     )
-
-
-def _readout_note(group: Sequence[Series]) -> list[str]:
-    """A sentence where runs of one phase encoding are distorted by different amounts, by their sidecars."""
-    times = sorted(one.acquisition.readout_time_s for one in group if one.acquisition.readout_time_s)
-    if len(times) < 2 or times[-1] - times[0] <= _LARGEST_READOUT_DIFFERENCE * times[-1]:
-        return []
-    return [
-        f"the runs differ in TotalReadoutTime ({times[0]:g} and {times[-1]:g} s): if the sidecars are right, "
-        "their distortion differs by as much, and where it is not corrected the runs do not lie on each other"
-    ]

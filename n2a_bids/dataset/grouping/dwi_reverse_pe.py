@@ -18,9 +18,8 @@ from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
 Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 
 _MISSING, _DIFFERS = "TotalReadoutTime is missing for", "TotalReadoutTime differs"
-READOUT_NOTES = (_MISSING, _DIFFERS)
-"""How the notes of `readout_notes` begin."""
-_READOUT_TOLERANCE = 0.01
+_READOUT_TOLERANCE = 0.05
+"""Of readout times, as a part of the longest: it moves what is distorted by 10 mm by half a millimetre."""
 _LARGEST_ANGLE_DEG = 25.0
 """Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
 
@@ -240,20 +239,37 @@ def _polarity_note(pair: Sequence[Series], encoding: tuple[PhaseEncoding, ...]) 
     )
 
 
-def readout_notes(series: Sequence[Series]) -> list[str]:
-    """What readout times that are missing or differ mean for the distortion: one sentence at most."""
-    times = {one.image.path.name: one.acquisition.readout_time_s for one in series}
-    missing = [name for name, value in times.items() if value is None]
-    if missing:
+def readout_notes(series: Sequence[Series], *, opposite: bool = True) -> list[str]:
+    """What readout times that are missing or differ mean for the distortion: one sentence at most.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        Two or more.
+    opposite : bool
+        Their distortion is estimated from each other, for which the readout times are needed.
+    """
+    times_s = {one.image.path.name: one.acquisition.readout_time_s for one in series}
+    missing = [name for name, value in times_s.items() if value is None]
+    if missing and opposite:
         return [
             f"{_MISSING} {' and '.join(missing)}: "
             f"{'both' if len(series) == 2 else 'all'} readouts are taken as equally long, the displacement "
             "is known in voxels and the field not in Hz"
         ]
-    low, *_, high = sorted(times.values())
-    if high - low > _READOUT_TOLERANCE * high:
-        return [f"{_DIFFERS} ({low:g} and {high:g} s): the displacements are not mirror images"]
-    return []
+    known = sorted((value, name) for name, value in times_s.items() if value is not None)
+    if not known or known[-1][0] - known[0][0] <= _READOUT_TOLERANCE * known[-1][0]:
+        return []
+    told = ", ".join(f"{value:g} s of {name}" for value, name in (known[0], known[-1]))
+    return [
+        f"{_DIFFERS} ({told}): if the sidecars are right, the distortion differs by as much; its correction "
+        "takes that into account, and where it is not corrected the series do not lie on each other"
+    ]
+
+
+def is_readout_note_of(note: str, name: str) -> bool:
+    """Whether `readout_notes` told this of a series and the b0 image of that name."""
+    return note.startswith(_MISSING) or (note.startswith(_DIFFERS) and name in note)
 
 
 def _run(series: Series) -> str:

@@ -302,7 +302,8 @@ def test_readout_times_that_differ_are_stated(dataset):
     """Displacements are mirror images only for equal readouts."""
     dataset.add("dir-AP", metadata={**AP, "TotalReadoutTime": 0.06})
     dataset.add("dir-PA", metadata=PA)
-    assert "TotalReadoutTime differs (0.05 and 0.06 s)" in dataset.collect().units[0].notes[0]
+    told = "TotalReadoutTime differs (0.05 s of sub-01_dir-PA_dwi.nii.gz, 0.06 s of sub-01_dir-AP_dwi.nii.gz)"
+    assert told in dataset.collect().units[0].notes[0]
 
 
 def test_a_missing_phase_encoding_is_stated(dataset):
@@ -899,7 +900,7 @@ def test_distortion_that_is_left_to_another_tool_is_said_to_be_left(dataset):
 
 
 @pytest.mark.parametrize(
-    ("time", "told"), [(None, "is missing for sub-01_dir-PA"), (0.1, "differs (0.05 and 0.1 s)")]
+    ("time", "told"), [(None, "is missing for sub-01_dir-PA"), (0.1, "differs (0.05 s of sub-01_dir-AP")]
 )
 def test_readout_times_of_a_series_and_its_b0_are_compared(dataset, time, told):
     """As those of a pair: the displacements are taken from them; left alone, there is nothing to say."""

@@ -87,7 +87,7 @@ def test_repeats_of_other_readout_times_are_told(dataset, second_s, told):
         dataset.add(f"run-{run}", metadata=metadata)
     (unit,) = dataset.collect().units
     assert unit.kind == "dwi-repeats"
-    assert any("TotalReadoutTime (0.025 and 0.05 s)" in note for note in unit.notes) == told
+    assert any("TotalReadoutTime differs (0.025 s of " in note for note in unit.notes) == told
     selection = SelectionConfig(modalities=("dwi",), dwi_corrected=True)
     (corrected,) = collect(dataset.root, selection).units
     assert not any("TotalReadoutTime" in note for note in corrected.notes)
