@@ -16,12 +16,13 @@ from n2a_bids.api.arguments import image_list, input_folder, whole_number
 from n2a_bids.api.images import ImageLike, in_memory, write_inputs, write_mask
 from n2a_bids.config import AlignConfig, DenoiseConfig
 from n2a_bids.config.options import check_choices
+from n2a_bids.dataset.read.given_masks import owner_of_mask
 from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
-from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid, owner_of_mask
+from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed

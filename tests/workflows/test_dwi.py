@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
-from dwi_dataset import NOISE_SD, VOXEL_MM, head, write_dataset
+from dwi_dataset import NOISE_SD, SHAPE, VOXEL_MM, head, write_dataset
 from scipy import ndimage
 from valid_dataset import assert_valid
 from written_tables import read_rows
@@ -399,6 +399,25 @@ def test_mask_of_the_user_is_taken(tmp_path):
     assert (used & ~mine).sum() == 0 and used.sum() > 0.95 * mine.sum()
     sidecar = json.loads((folder / "sub-01_desc-brain_mask.json").read_text())
     assert "given by the user" in sidecar["Description"]
+
+
+def test_mask_of_the_user_follows_the_head(tmp_path):
+    """From the series that it lies on, by grid and name, to where the head lies in the others."""
+    root, masks = tmp_path / "bids", tmp_path / "masks"
+    write_dataset(root, "reverse-pe")
+    second = nb.load(root / "sub-01/dwi/sub-01_dir-PA_dwi.nii.gz")
+    coarse = np.diag([1.05 * VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
+    nb.save(nb.Nifti1Image(second.get_fdata(), coarse), second.get_filename())
+    path = masks / "sub-01/dwi/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    nb.Nifti1Image(np.ones(SHAPE, np.uint8), coarse).to_filename(path)
+    (unit,) = collect(root, SelectionConfig(modalities=("dwi",))).units
+    config = Config(root, tmp_path / "out", tmp_path / "work", "uuid", derivatives={"m": masks})
+    workflow = init_dwi_unit_wf(unit, config)
+    assert unit.images[0].entities["dir"] == "AP"
+    owner, mask = (workflow.get_node(name) for name in ("masked_head", "mask"))
+    assert owner.inputs.index == [1]
+    assert workflow._graph.get_edge_data(owner, mask)["connect"] == [("out", "owner_file")]
 
 
 def test_series_without_b0_gets_no_tensor(tmp_path):

@@ -60,6 +60,26 @@ def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Pat
     return min(ranked)[-1] if ranked else None
 
 
+def owner_of_mask(mask: Path, images: Sequence[Path]) -> int:
+    """Index of the image that a given brain mask lies on: the first on its grid, and of its name if one is.
+
+    Parameters
+    ----------
+    mask : Path
+        In the world of that image: the head may lie elsewhere in the others.
+    images : sequence of Path
+        Those that cannot be read are passed over.
+    """
+    entities, grid = parse_name(mask)[0], _grid(mask)
+
+    def likeness(index: int) -> tuple[bool, bool]:
+        own, suffix, _ = parse_name(images[index])
+        is_named = _required(entities, suffix).items() <= _compared(own).items()
+        return _is_one_grid(_grid(images[index]), grid), is_named
+
+    return max(range(len(images)), key=likeness)
+
+
 def masks_in_other_spaces(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> list[Path]:
     """Brain masks of a unit that `find_brain_mask` passes over for their ``space-``: those of templates.
 
@@ -130,15 +150,20 @@ def _may_be_resampled(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
 def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
     if entities.get("desc") != "brain":
         return False
-    required = {
-        name: comparable(name, value)
-        for name, value in entities.items()
-        if name not in ("desc", "space", "res") and (name, value) != ("mod", unit.suffix)
-    }
-    known = [
-        {name: comparable(name, value) for name, value in image.entities.items()} for image in unit.images
-    ]
-    return any(required.items() <= own.items() for own in known)
+    required = _required(entities, unit.suffix)
+    return any(required.items() <= _compared(image.entities).items() for image in unit.images)
+
+
+def _required(entities: Mapping[str, str], suffix: str) -> dict[str, str]:
+    """What the name of a mask says of the image that it lies on."""
+    own = {name: value for name, value in entities.items() if name not in ("desc", "space", "res")}
+    if own.get("mod") == suffix:
+        del own["mod"]
+    return _compared(own)
+
+
+def _compared(entities: Mapping[str, str]) -> dict[str, str]:
+    return {name: comparable(name, value) for name, value in entities.items()}
 
 
 def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:
@@ -151,14 +176,18 @@ def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:
             f"{mask}: expected a brain mask for {unit.label}, found {' '.join(found.split())}; "
             "fetch or repair the file, or leave this derivative out"
         ) from error
-    grids = (_grid(image.path) for image in unit.images)
-    return any(
-        shape == own.shape[:3] and np.allclose(affine, own.affine, atol=_GRID_TOLERANCE_MM)
-        for shape, affine in grids
-    )
+    grid = own.shape[:3], own.affine
+    return any(_is_one_grid(_grid(image.path), grid) for image in unit.images)
 
 
-def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+_Grid = tuple[tuple[int, ...], NDArray[np.float64]]
+
+
+def _is_one_grid(first: _Grid, second: _Grid) -> bool:
+    return first[0] == second[0] and np.allclose(first[1], second[1], atol=_GRID_TOLERANCE_MM)
+
+
+def _grid(path: Path) -> _Grid:
     """No grid for an image that cannot be read: its own check reports that."""
     try:
         image = nb.load(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import load_gaps
-from n2a_bids.io.images import finest_images, load, load_mask, same_grid
+from n2a_bids.io.images import finest_images, load, load_mask
 
 _EQUAL_QUALITY = 0.05
 """Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
@@ -127,22 +126,6 @@ class ChooseReference(ResumableInterface):
             return indices
         fewest = min(self.inputs.processing_steps[index] for index in indices)
         return [index for index in indices if self.inputs.processing_steps[index] == fewest]
-
-
-def owner_of_mask(mask: Path, images: Sequence[Path]) -> int:
-    """Index of the image that a given brain mask lies on; the first, if it has a grid of its own.
-
-    Parameters
-    ----------
-    mask : Path
-        In the world of that image: the head may lie elsewhere in the others.
-    images : sequence of Path
-        Those that are not there are passed over.
-    """
-    for index, image in enumerate(images):
-        if image.exists() and same_grid(mask, image, tolerance_mm=1e-2):
-            return index
-    return 0
 
 
 def _quality(image: str, mask: str, gaps: str) -> float:

@@ -11,6 +11,7 @@ from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.complex_parts import slice_axis
+from n2a_bids.dataset.read.given_masks import owner_of_mask
 from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
@@ -30,16 +31,18 @@ from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 _DEEPBET_GB = 2.5
 
 
-def reference_first(unit: DenoisingUnit) -> tuple[DenoisingUnit, str]:
+def reference_first(unit: DenoisingUnit, given: Path | None = None) -> tuple[DenoisingUnit, str]:
     """A unit with its reference, on whose grid the result lies, as the first image.
 
-    The series with the smallest voxels, on whose grid no other loses detail; the first of them, whose
-    place is what a user expects.
+    The series with the smallest voxels, on whose grid no other loses detail; of several the one that a brain
+    mask of the user lies on, whose place the mask tells, else the first, whose place is what a user expects.
 
     Parameters
     ----------
     unit : DenoisingUnit
         Diffusion series.
+    given : Path, optional
+        Brain mask of the user.
 
     Returns
     -------
@@ -48,17 +51,21 @@ def reference_first(unit: DenoisingUnit) -> tuple[DenoisingUnit, str]:
     reason : str
         Why the first image is the reference.
     """
-    finest = 0
+    paths, finest = [image.path for image in unit.images], [0]
     with suppress(*UNREADABLE):
-        finest = finest_images([image.path for image in unit.images])[0]
-    if finest == 0:
+        finest = finest_images(paths)
+    owner = None if given is None else owner_of_mask(given, paths)
+    first = owner if owner in finest else finest[0]
+    if first == 0:
         return unit, "it is the first series"
-    order = [finest, *(index for index in range(len(unit.images)) if index != finest)]
+    order = [first, *(index for index in range(len(unit.images)) if index != first)]
     moved = {
         name: tuple(getattr(unit, name)[index] for index in order)
         for name in ("images", "volumes", "phase_encoding")
         if getattr(unit, name)
     }
+    if first == owner and 0 in finest:
+        return replace(unit, **moved), "the brain mask that was given belongs to it"
     return replace(unit, **moved), "it has the smallest voxels"
 
 
@@ -125,6 +132,11 @@ def _add_motion(workflow: Workflow, unit: DenoisingUnit, given: Path | None, con
             (pick, distinct, [("out_file", "in_files"), *((field, f"{field}s") for field in tables)]),
         ]
     )
+    if given is not None:
+        # Where the head lies elsewhere in another series, the mask follows it.
+        owner = owner_of_mask(given, [image.path for image in unit.images])
+        head = Node(Select(index=[owner]), name="masked_head")
+        workflow.connect([(pick, head, [("b0_file", "inlist")]), (head, mask, [("out", "owner_file")])])
     add_motion(workflow, unit, config)
 
 

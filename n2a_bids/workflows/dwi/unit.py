@@ -63,11 +63,11 @@ def init_dwi_unit_wf(
         Complete: it has no inputs.
     """
     workflow = LiterateWorkflow(unit.workflow_name)
-    unit, reference_reason = reference_first(unit)
+    given = find_brain_mask(config.derivatives, unit)
+    unit, reference_reason = reference_first(unit, given)
     if config.outputs.raw_like_dir is not None:
         # The tool that takes the series corrects it, with the same b0.
         unit = replace(unit, reversed_b0=None)
-    given = find_brain_mask(config.derivatives, unit)
     method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
     workflow.__desc__ = opening(unit) + masking(method) + series_preparation(unit)
     workflow.__postdesc__ = choice(unit, config)

@@ -237,6 +237,22 @@ def test_the_finest_voxels_are_the_grid_of_the_result(tmp_path):
     assert same.images[0] is images[1] and "first series" in reason
 
 
+def test_a_given_mask_makes_its_series_the_grid_of_the_result(tmp_path):
+    """As long as no other has smaller voxels: on any other the mask is known to a first look alone."""
+    images = []
+    for number, size in enumerate((2.0, 2.0, 2.5), start=1):
+        affine = np.diag([size, size, size, 1])
+        affine[0, 3] = number
+        path = tmp_path / f"sub-01_run-{number}_dwi.nii.gz"
+        nb.Nifti1Image(np.zeros((4, 4, 4, 2)), affine).to_filename(path)
+        nb.Nifti1Image(np.ones((4, 4, 4)), affine).to_filename(tmp_path / f"mask-{number}.nii.gz")
+        images.append(ImageFile(path))
+    unit = DenoisingUnit("dwi-repeats", tuple(images), {"sub": "01"})
+    firsts = [reference_first(unit, tmp_path / f"mask-{number}.nii.gz") for number in (1, 2, 3)]
+    assert [moved.images[0] for moved, _ in firsts] == [images[0], images[1], images[0]]
+    assert "brain mask" in firsts[1][1] and "first series" in firsts[2][1]
+
+
 def _pair_files(folder: Path, code: str) -> dict[str, object]:
     """b0s of a pair distorted along anterior-posterior, the second stored in another order."""
     folder.mkdir()
