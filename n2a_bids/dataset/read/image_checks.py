@@ -158,17 +158,18 @@ def _check_grid(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def _check_series(path: Path, shape: tuple[int, ...]) -> None:
-    if len(shape) != 4 or shape[3] < 2:
+    if len(shape) < 4 or shape[3] != math.prod(shape[3:]) or shape[3] < 2:
+        stored = "store" if len(shape) > 4 else "give the series with"
         raise BIDSDataError(
-            f"{path}: expected a 4D series, found the shape {shape}; give the series with all its "
-            "volumes along the fourth axis"
+            f"{path}: expected a 4D series, found the shape {shape}; {stored} all its volumes "
+            "along the fourth axis"
         )
 
 
 def _check_volumes(path: Path, shape: tuple[int, ...]) -> None:
     volumes = math.prod(shape[3:])
     if parse_name(path)[1] in _SERIES:
-        if len(shape) > 4 and volumes > 1:
+        if volumes > 1:
             _check_series(path, shape)
     elif volumes > 1:
         raise BIDSDataError(

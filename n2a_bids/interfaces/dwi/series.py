@@ -175,5 +175,5 @@ def _mend_and_check(
 def first_volume(path: Path, folder: Path) -> Path:
     """A 3D image with the geometry of a series, as a model for the headers of maps."""
     model = folder / "grid.nii.gz"
-    nb.save(nb.load(path).slicer[..., 0], model)
+    nb.save(nb.load(path).slicer[:, :, :, 0], model)
     return model
