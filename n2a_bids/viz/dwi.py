@@ -221,6 +221,8 @@ class MotionCurve:
     """How the head lay in every volume of a series, relative to its first b0."""
 
     name: str
+    number: Sequence[int]
+    """(C,) of the volumes, in the order in which they were acquired; they may stand here in another."""
     rotation_deg: Sequence[float]
     """(C,) angle of the whole rotation."""
     translation_mm: Sequence[float]
@@ -233,8 +235,9 @@ def volume_motion(series: Sequence[MotionCurve]) -> str:
         above, below = figure.subplots(2, 1, sharex=True)
         for index, one in enumerate(series):
             style = {"color": SERIES[index % len(SERIES)], "marker": "o", "markersize": 3, "linewidth": 1.4}
-            above.plot(one.translation_mm, label=one.name, **style)
-            below.plot(one.rotation_deg, **style)
+            numbers, order = np.sort(one.number), np.argsort(one.number)
+            above.plot(numbers, np.take(one.translation_mm, order), label=one.name, **style)
+            below.plot(numbers, np.take(one.rotation_deg, order), **style)
         above.set(ylabel="translation (mm)")
         below.set(ylabel="rotation (degrees)", xlabel="volume")
         for axes, least in ((above, 0.5), (below, 0.5)):

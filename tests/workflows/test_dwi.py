@@ -138,6 +138,7 @@ def test_lost_slices_are_looked_for_across_the_axis_of_each_sidecar(tmp_path):
     config = Config(tmp_path / "first" / "bids", tmp_path / "out", tmp_path / "work", "uuid")
     workflow = init_dwi_unit_wf(replace(unit, images=(turned, second)), config)
     assert workflow.get_node("pick").inputs.slice_axis == [0, 2]
+    assert workflow.get_node("motion").inputs.volumes == workflow.get_node("pick").inputs.volumes
     assert workflow.get_node("align").inputs.slice_axes == [0, 2]
 
 

@@ -26,9 +26,12 @@ class Comparison:
     points: NDArray[np.float64]
     """(N, 3) in mm."""
     groups: list[NDArray[np.intp]]
+    """Volumes that predict each other, each group in the order of acquisition."""
     gradients: Gradients
     noise: float
     """Over the signal."""
+    times: NDArray[np.float64]
+    """(C,) when each was acquired, in volumes."""
 
 
 def predictions(

@@ -8,6 +8,7 @@ axes (mm), and map the corrected grid to the volume as acquired.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.volume_comparison import Comparison, predictions, row_target, target_row
+from n2a_bids.algorithms.diffusion.volume_prediction import NOISE_LIMITS, noise_over_signal
 from n2a_bids.algorithms.distortion.eddy_currents import (
     EddyCurrents,
     believed_currents,
     can_be_told,
     relative_gradients,
 )
-from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
 from n2a_bids.algorithms.registration.dwi_contrasts import AlignContrasts, align_groups, contrast_groups
 from n2a_bids.algorithms.registration.motion_over_time import believed_course, join_in_time
 from n2a_bids.algorithms.registration.rigid_fit import (
@@ -37,30 +38,19 @@ from n2a_bids.algorithms.registration.rigid_fit import (
     size_factor,
 )
 from n2a_bids.algorithms.registration.transforms import Affine, Shear, inverse
-from n2a_bids.algorithms.repetitions import spread_channels
 
 _SMOOTHING_OF_NOISE_VOXELS = (0.7, 0.55)
-"""The least in the noisiest series (`_NOISE`), in quieter ones less. Interpolation between voxels takes away
-noise that was not smoothed, so that noisy volumes fit better where they move, and all move farther from round
-to round. Volumes of a still head (4 mm, 8 directions each at b = 1000 and 2000, noise of an eighth of a b0)
-moved by 0.4 to 11 mm in four cases with 0.6 and 0.375, by 0.3 to 1.4 mm with these. In quiet series contrast
-of large voxels looks more like motion, the more they are smoothed."""
+"""The least in the noisiest series (`NOISE_LIMITS`), in quieter ones less. Interpolation between voxels takes
+away noise that was not smoothed, so that noisy volumes fit better where they move, and all move farther from
+round to round. Volumes of a still head (4 mm, 8 directions each at b = 1000 and 2000, noise of an eighth of a
+b0) moved by 0.4 to 11 mm in four cases with 0.6 and 0.375, by 0.3 to 1.4 mm with these. In quiet series
+contrast of large voxels looks more like motion, the more they are smoothed."""
 _STEP_VOXELS = (0.2, 0.05)
 """Motion of a series has come to rest at either smoothing where a round moves no volume farther."""
 _MOST_ROUNDS = 8
 _CURRENT_ROUNDS = (2, 1)
 """Times that eddy currents are looked for at either smoothing: from the second on, what others predict is
 without them. A third changes displacements of up to 4 mm by 0.1 mm."""
-_VOLUMES_FOR_NOISE = 6
-_LEFT_BY_SMOOTHING = 0.8
-"""Of the noise SD, at most, where volumes are compared."""
-_NOISE = (0.03, 0.07)
-"""Limits of the SD of noise, and of what tensors miss, over the signal without weighting. The more is taken
-for noise, the more the contrast of directions is shrunk, which looks like motion: of a still head of tensors
-(30 directions, b0 at 32 times the noise, 3.5 x 3.5 x 5 mm) volumes moved by up to 1.2 mm with 0.07, 0.6 mm
-with 0.03. With less than there is, weights are so large that the motion of one volume is seen in the others:
-volumes of a real series rotated on purpose were found to 0.26 mm with 0.07, 0.23 mm with 0.03, 0.39 mm with
-0.02, and six of 24 noisy volumes of b = 3000, 2.8 mm away, not at all with 0.03."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +78,7 @@ def estimate_motion(
     align_shell: AlignContrasts,
     phase_encoding_axis: int | None = None,
     known_currents: EddyCurrents | None = None,
+    times: Sequence[int] | None = None,
 ) -> EstimatedMotion:
     """Motion of every volume relative to the first one without diffusion weighting.
 
@@ -108,13 +99,10 @@ def estimate_motion(
         Axis of the array along which eddy currents distort the volumes; by default they are not looked for.
     known_currents : EddyCurrents, optional
         Undone from the start; others are not looked for.
+    times : sequence of C ints, optional
+        When the volumes were acquired, in volumes; in their order by default.
     """
-    compared = Comparison(
-        sample_points(mask, voxel_size_mm),
-        contrast_groups(gradients),
-        gradients,
-        _noise_over_signal(data, gradients, mask),
-    )
+    compared = _comparison(data, gradients, mask, voxel_size_mm, times)
     groups, motions = compared.groups, np.zeros((data.shape[-1], 6))
     axis = phase_encoding_axis if known_currents is None and can_be_told(gradients) else None
     rests_mm = np.array(_STEP_VOXELS) * min(voxel_size_mm)
@@ -127,7 +115,7 @@ def estimate_motion(
         search = None if axis is None else (axis, n_rounds)
         found, currents = _settle(list(smoothed), compared, motions, rest_mm, currents, search)
         steps_mm += found
-    errors = join_in_time(motions, groups)
+    errors = join_in_time(motions, groups, compared.times)
     errors_voxels = [displacement_mm(one, compared.points) / float(np.mean(voxel_size_mm)) for one in errors]
     shears = [shear.matrix if shear else np.eye(4) for shear in _shears(currents, gradients)]
     distortion = _between_voxels(shears, voxel_size_mm)
@@ -139,6 +127,23 @@ def estimate_motion(
     step = steps_mm[-1] / min(voxel_size_mm)
     came_to_rest = step < _STEP_VOXELS[-1]
     return EstimatedMotion(moved, rigid, len(steps_mm), round(step, 4), came_to_rest, currents)
+
+
+def _comparison(
+    data: NDArray[np.float32],
+    gradients: Gradients,
+    mask: NDArray[np.bool_],
+    voxel_size_mm: tuple[float, float, float],
+    times: Sequence[int] | None,
+) -> Comparison:
+    when = np.arange(data.shape[-1]) if times is None else np.asarray(times)
+    return Comparison(
+        sample_points(mask, voxel_size_mm),
+        [group[np.argsort(when[group])] for group in contrast_groups(gradients)],
+        gradients,
+        noise_over_signal(data, gradients, mask),
+        when.astype(float),
+    )
 
 
 def _from_reference(maps: NDArray, gradients: Gradients, groups: list[NDArray[np.intp]]) -> NDArray:
@@ -162,20 +167,10 @@ def _smoothings_mm(
     mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float], noise: float
 ) -> NDArray[np.float64]:
     """SD of each round: less in a small head, and not much less than a voxel where there is noise."""
-    quiet, noisy = _NOISE
+    quiet, noisy = NOISE_LIMITS
     least_voxels = np.array(_SMOOTHING_OF_NOISE_VOXELS) * (noise - quiet) / (noisy - quiet)
     usual_mm = np.array(SMOOTHING_MM) * size_factor(mask, voxel_size_mm)
     return np.maximum(usual_mm, least_voxels * np.cbrt(np.prod(voxel_size_mm)))
-
-
-def _noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: NDArray[np.bool_]) -> float:
-    """Noise SD over the signal of the lowest b-values, within the limits that predictions were tried with."""
-    chosen = spread_channels(data.shape[-1], _VOLUMES_FOR_NOISE)
-    noise_sd = float(np.median([single_image_noise_sd(data[..., volume], mask) for volume in chosen]))
-    lowest = np.flatnonzero(gradients.bvals <= gradients.bvals.min())
-    signal = float(np.median(data[..., lowest].mean(axis=-1)[mask]))
-    low, high = _NOISE
-    return float(np.clip(_LEFT_BY_SMOOTHING * noise_sd / signal, low, high)) if signal > 0 else high
 
 
 def _settle(
@@ -286,7 +281,7 @@ def _align_to_predictions(images: list[SmoothImage], compared: Comparison, motio
         variances = np.diagonal(errors, axis1=1, axis2=2)
         for part in (slice(0, 3), slice(3, 6)):
             measured = motions[members, part]
-            motions[members, part] = believed_course(measured, variances[:, part], members.astype(float))
+            motions[members, part] = believed_course(measured, variances[:, part], compared.times[members])
 
 
 def _largest_step(before: NDArray, after: NDArray, points: NDArray, groups: list[NDArray[np.intp]]) -> float:

@@ -62,15 +62,19 @@ def believed_course(
     return course
 
 
-def join_in_time(motions: NDArray[np.float64], groups: list[NDArray[np.intp]]) -> list[NDArray[np.float64]]:
+def join_in_time(
+    motions: NDArray[np.float64], groups: list[NDArray[np.intp]], times: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
     """Shift the courses of groups, each known but for a constant, so that neighbours in time agree.
 
     Parameters
     ----------
     motions : (C, 6) array
-        Small motions in the order of acquisition; those of all groups but the first are changed.
+        Small motions; those of all groups but the first are changed.
     groups : list of int arrays
         Volumes whose motions are known relative to each other.
+    times : (C,) array
+        When they were acquired, in volumes.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def join_in_time(motions: NDArray[np.float64], groups: list[NDArray[np.intp]]) -
     """
     joined, errors = groups[0], [np.zeros(6)]
     for members in groups[1:]:
-        gaps = np.abs(members[:, None] - joined[None])
+        gaps = np.abs(times[members][:, None] - times[joined][None])
         own, others = np.nonzero(gaps <= gaps.min() + _NEIGHBOURHOOD)
         steps = motions[joined[others]] - motions[members[own]]
         # The median: one volume that moved must not take all others of the next group along.

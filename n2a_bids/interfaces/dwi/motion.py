@@ -50,6 +50,10 @@ class EstimateMotionInputSpec(MaskedSeriesInputSpec):
         traits.List(traits.Int()), desc="volume and slice that lost their signal: those beside stand for them"
     )
     slice_axis = traits.Range(0, 2, value=2, usedefault=True, desc="array axis across the slices")
+    volumes = traits.List(
+        traits.Int(),
+        desc="which volumes of the file these are, which has them as they were acquired; empty: all",
+    )
 
 
 class MotionOutputSpec(TraitedSpec):
@@ -109,7 +113,10 @@ def estimate_series_motion(
     align_shell = partial(_align_shell, mask, affine, folder, inputs.random_seed)
     direction = inputs.phase_encoding
     axis = phase_encoding_axis(direction, affine) if isdefined(direction) and direction else None
-    motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell, axis, known_currents)
+    times = inputs.volumes if isdefined(inputs.volumes) and inputs.volumes else None
+    motion = estimate_motion(
+        data, table, mask, voxel_sizes_mm(affine), align_shell, axis, known_currents, times
+    )
     _tell_convergence(Path(inputs.in_file).name, motion)
     motion_file = write_transforms(_in_world(motion, affine), folder / "motion.json")
     b0 = still_b0(data, table, motion.voxel_maps, mask)

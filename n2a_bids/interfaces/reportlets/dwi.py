@@ -131,7 +131,10 @@ class VolumeMotionPlot(FigureInterface):
         return viz.volume_motion(
             [
                 viz.MotionCurve(
-                    Path(row.file).name.split(".")[0], row.volumes.rotation_deg, row.volumes.translation_mm
+                    Path(row.file).name.split(".")[0],
+                    row.volumes.number,
+                    row.volumes.rotation_deg,
+                    row.volumes.translation_mm,
                 )
                 for row in record.repetitions
                 if row.volumes is not None

@@ -18,7 +18,7 @@ _ONE_READOUT = 0.01
 """Relative difference of readout times, by which displacements grow, that is none."""
 _OF_SERIES = (
     *("in_file", "bval_file", "bvec_file", "mask_file", "phase_encoding"),
-    *("lost_slices", "slice_axis"),
+    *("lost_slices", "slice_axis", "volumes"),
 )
 
 
@@ -38,6 +38,7 @@ def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
     motion = MapNode(estimate, list(_OF_SERIES), name="motion", mem_gb=3.0)
     motion.inputs.phase_encoding = axes
     motion.inputs.slice_axis = workflow.get_node("pick").inputs.slice_axis
+    motion.inputs.volumes = workflow.get_node("pick").inputs.volumes
     _connect_series(workflow, motion)
     if not _share_currents(unit, axes):
         return
@@ -45,7 +46,7 @@ def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
     of_each = [*_OF_SERIES, "index", "motion_file", "b0_file"]
     shared = MapNode(share, of_each, name="shared_motion", mem_gb=3.0)
     shared.inputs.phase_encoding, shared.inputs.index = axes, list(range(len(axes)))
-    shared.inputs.slice_axis = motion.inputs.slice_axis
+    shared.inputs.slice_axis, shared.inputs.volumes = motion.inputs.slice_axis, motion.inputs.volumes
     _connect_series(workflow, shared)
     found = [("motion_file", "motion_file"), ("b0_file", "b0_file"), ("currents_file", "currents_files")]
     workflow.connect(

@@ -247,7 +247,7 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
     """A name for each, as label and title; buttons and links are no part of an image, which hides them."""
     history = list_epochs("a", [1.0])
     rows = [CandidateRisk("mean", 0.0), CandidateRisk("other", -0.1)]
-    motion = viz.MotionCurve("dwi", [0.0, 1.0], [0.0, 1.0])
+    motion = viz.MotionCurve("dwi", [1, 0], [0.0, 1.0], [0.0, 1.0])
     images = (
         *(viz.loss_curve(history), viz.risk_bars(rows, Choice()), viz.volume_motion([motion])),
         viz.mask_contours(volumes[0], frame),

@@ -12,12 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.volume_comparison import place_weights
+from n2a_bids.algorithms.diffusion.volume_prediction import noise_over_signal
 from n2a_bids.algorithms.distortion.eddy_currents import can_be_told, relative_gradients
 from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups, largest_shift_voxels
-from n2a_bids.algorithms.registration.dwi_motion import (
-    _noise_over_signal,
-    estimate_motion,
-)
+from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
 from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.registration.transforms import Shear
 
@@ -105,6 +103,27 @@ def test_motion_between_shells_is_added_to_that_of_every_volume():
     assert max(_largest_error_mm(voxel_map, np.eye(4), mask) for voxel_map in maps[:2]) < 0.2
 
 
+def test_time_runs_as_volumes_were_acquired():
+    """A series that is stored in another order moves as in its own: its neighbours in time are others."""
+    shape = (18, 20, 12)
+    image, mask = _head(shape)
+    rng = np.random.default_rng(2)
+    vectors = random_directions(8)
+    table = Gradients(np.r_[0.0, np.full(8, 1000.0)], np.vstack((np.zeros(3), vectors)))
+    drift = [_voxel_map(0.4 * volume, [0.3 * volume, 0.0, 0.0], shape) for volume in range(9)]
+    data = np.stack([_moved(image * (1.0 if one is drift[0] else 0.5), one) for one in drift], axis=-1)
+    data = (data + 6 * rng.standard_normal(data.shape)).astype(np.float32)
+    order = np.r_[0, 1 + rng.permutation(8)]
+
+    def still(fixed, moving):
+        return np.eye(4)
+
+    own = estimate_motion(data, table, mask, _SIZE, still).voxel_maps
+    stored = data[..., order], table.subset(order), mask, _SIZE, still
+    assert np.allclose(estimate_motion(*stored, times=order.tolist()).voxel_maps, own[order], atol=1e-3)
+    assert not np.allclose(estimate_motion(*stored).voxel_maps, own[order], atol=1e-1)
+
+
 _IVIM = np.array([0.0, 10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1000])
 _DSI = np.r_[0.0, np.sort(np.random.default_rng(0).random(24) * 4000)]
 _SHELLS = np.r_[0.0, 0.0, np.full(8, 700.0), np.full(8, 1000.0), np.full(8, 2000.0), np.full(8, 3000.0)]
@@ -164,7 +183,7 @@ def test_contrast_of_few_directions_is_no_motion(first):
 def test_noisy_series_are_predicted_with_more_noise(noise_sd, weighed_as):
     """Else single noisy volumes that moved, of high b-values, were not found to have moved."""
     truth, table = head()
-    assert _noise_over_signal(_with_noise(truth, noise_sd), table, truth[..., 0] > 0) == weighed_as
+    assert noise_over_signal(_with_noise(truth, noise_sd), table, truth[..., 0] > 0) == weighed_as
 
 
 @pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])

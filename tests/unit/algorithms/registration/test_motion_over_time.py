@@ -67,7 +67,7 @@ def test_groups_agree_where_they_meet_in_time():
     motions = np.zeros((20, 6))
     motions[10:, 3] = 4.0
     motions[9, 3] = -6.0
-    errors = join_in_time(motions, [np.arange(10), np.arange(10, 20)])
+    errors = join_in_time(motions, [np.arange(10), np.arange(10, 20)], np.arange(20))
     assert not np.any(errors)
     assert np.allclose(motions[10:, 3], 0) and motions[9, 3] == -6
 
