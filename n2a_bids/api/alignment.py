@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +25,9 @@ from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.io.images import UNREADABLE, load
-from n2a_bids.io.json import read_typed
+from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.io.transforms import read_itk_transform
-from n2a_bids.record.alignment import AlignmentRecord
+from n2a_bids.record.alignment import ODD_REFERENCE_FILE, AlignedRepetition, AlignmentRecord, OddReference
 
 RANDOM_SEED = DenoiseConfig().random_seed
 """Seed where none is given: that of ``n2a``."""
@@ -212,34 +212,75 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
         _run(_mask_interface(path, how, owner), folder / f"mask-{index}").out_mask
         for index, path in enumerate(gaps.out_files)
     ]
-    choice = ChooseReference(in_files=gaps.out_files, mask_files=masks, gap_files=gaps.gap_files)
+    kept, odd = list(range(len(paths))), {}
+    while True:
+        images = [_Masked(gaps.out_files[one], masks[one], gaps.gap_files[one]) for one in kept]
+        chosen = _choose(images, owner, folder / "reference")
+        try:
+            found = _align_to(chosen, images, owner, folder / f"without-{len(odd)}", how)
+            break
+        except BIDSDataError:
+            note = folder / f"without-{len(odd)}" / "aligned" / ODD_REFERENCE_FILE
+            if not note.is_file():
+                raise
+            # As the app does: each round leaves an image out, so that there is a last one.
+            odd[kept.pop(chosen.index)] = read_typed(OddReference, note).reason
+    found.accepted = [kept[index] for index in found.accepted]
+    _add_odd(Path(found.record_file), {index: (paths[index].name, reason) for index, reason in odd.items()})
+    found.warnings = [*gaps.warnings, *found.warnings]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Masked:
+    """A repetition without its gaps, its brain mask, and the map of its gaps, or an empty text."""
+
+    file: str
+    mask: str
+    gaps: str
+
+
+def _choose(images: Sequence[_Masked], owner: str | None, folder: Path) -> SimpleNamespace:
+    """The reference among repetitions: the owner of the mask, if one was given."""
+    files = [image.file for image in images]
+    choice = ChooseReference(
+        in_files=files,
+        mask_files=[image.mask for image in images],
+        gap_files=[image.gaps for image in images],
+    )
     if owner is not None:
         # Results take the mask of the reference: of a head that moved, it lies on one of the images only.
-        choice.inputs.required_index = gaps.out_files.index(owner)
-    chosen = _run(choice, folder / "reference")
+        choice.inputs.required_index = files.index(owner)
+    return _run(choice, folder)
+
+
+def _align_to(
+    chosen: SimpleNamespace, images: Sequence[_Masked], owner: str | None, folder: Path, how: AlignmentOptions
+) -> SimpleNamespace:
+    """Bring repetitions to the grid of the reference."""
     aligning = AlignRepetitions(
-        in_files=gaps.out_files,
-        gap_files=gaps.gap_files,
+        in_files=[image.file for image in images],
+        gap_files=[image.gaps for image in images],
         index=chosen.index,
         reference_mask=chosen.reference_mask,
         reference_reason=chosen.reason,
         contrast_to_noise=chosen.contrast_to_noise,
         transforms=_register(chosen, folder, how),
-        match_shading=how.same_contrast,
+        match_shading=not how.different_contrast,
+        may_leave_out_reference=owner is None,
+        may_leave_out_spoiled_reference=owner is None,
         **how.thresholds,
     )
-    found = _run(aligning, folder / "aligned")
-    return AlignedFiles(
-        tuple(map(Path, found.out_files)),
-        Path(found.brain_mask),
-        Path(found.common_mask),
-        tuple(map(Path, found.out_transforms)),
-        Path(chosen.reference_file),
-        tuple(found.accepted),
-        read_typed(AlignmentRecord, Path(found.record_file)),
-        Path(found.measured_file) if isdefined(found.measured_file) else None,
-        (*gaps.warnings, *found.warnings),
-    )
+    return _run(aligning, folder / "aligned")
+
+
+def _add_odd(record_file: Path, odd: Mapping[int, tuple[str, str]]) -> None:
+    """Name in the record, where they stand among the others, the images that were no good as references."""
+    record = read_typed(AlignmentRecord, record_file)
+    repetitions = list(record.repetitions)
+    for index, (name, reason) in sorted(odd.items()):
+        repetitions.insert(index, AlignedRepetition(file=name, accepted=False, reason=reason))
+    write_record(replace(record, repetitions=tuple(repetitions)), record_file)
 
 
 def _mask_interface(path: str, how: AlignmentOptions, owner: str | None) -> Interface:

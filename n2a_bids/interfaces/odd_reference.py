@@ -1,4 +1,4 @@
-"""Writes down that the reference fits none of the others: `app.odd_references` then runs without it."""
+"""Writes down what speaks against the reference: `app.odd_references` then runs without it."""
 
 from __future__ import annotations
 
@@ -28,3 +28,16 @@ def note_odd_reference(folder: Path, reference: str, refused: Sequence[tuple[str
         reference, f"it fits none of the others, which were denoised without it ({against})"
     )
     write_record(record, folder / ODD_REFERENCE_FILE)
+
+
+def note_spoiled_reference(folder: Path, reference: str, reason: str) -> None:
+    """Write an `OddReference` of a repetition that fits, but makes the mean of all worse.
+
+    Parameters
+    ----------
+    folder, reference
+        As of `note_odd_reference`.
+    reason : str
+        Why it is left out.
+    """
+    write_record(OddReference(reference, reason), folder / ODD_REFERENCE_FILE)

@@ -35,6 +35,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     must_stand_in,
     too_few,
 )
+from n2a_bids.interfaces.anat.spoiled_runs import find_spoiled, refuse_spoiled_reference, without_spoiled
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.interfaces.shading import shading_warnings
@@ -62,6 +63,9 @@ class _AlignRepetitionsInputSpec(AlignmentLimitsInputSpec):
     reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
     may_leave_out_reference = traits.Bool(
         True, usedefault=True, desc="where it fits no other: false where a mask was given, which is its own"
+    )
+    may_leave_out_spoiled_reference = traits.Bool(
+        True, usedefault=True, desc="where the mean is better without it: false also of runs of one echo"
     )
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     match_shading = traits.Bool(True, usedefault=True, desc="take out shading that differs: of one contrast")
@@ -96,7 +100,8 @@ class AlignRepetitions(ResumableInterface):
     interpolated at all. In midspace every repetition, the reference too, is interpolated from its
     own half of the motion, so that all are treated alike. One that is shaded clearly otherwise than the
     reference, as with and without prescan normalisation, gets its shading. Where one of them was not
-    measured (defaced, or beyond its field of view), the others stand in. Of complex images the magnitudes
+    measured (defaced, or beyond its field of view), the others stand in. Of three or more, those without
+    which the mean is better, as after motion during the scan, are left out. Of complex images the magnitudes
     are judged, and the real-valued images interpolated.
     """
 
@@ -111,21 +116,49 @@ class AlignRepetitions(ResumableInterface):
             refused = [(one.path.name, one.qc.reason) for one in judged if not one.accepted]
             note_odd_reference(folder, reference.name, refused)
         repetitions, warnings = self._without_copies(judged)
-        self._results["warnings"] = warnings
         self._write_record(folder / "alignment.json", repetitions)
-        accepted = [repetition for repetition in repetitions if repetition.accepted]
-        if len(accepted) < 2:
+        if sum(one.accepted for one in repetitions) < 2:
             raise BIDSDataError(too_few(repetitions))
+        self._place(folder, repetitions, grid, reference, warnings)
+        kept, named = self._without_spoiled(repetitions)
+        refuse_spoiled_reference(folder, kept)
+        if accepted_indices(kept) != accepted_indices(repetitions):
+            self._write_record(folder / "alignment.json", kept)
+            self._place(folder, kept, grid, reference, warnings)
+        self._results["warnings"] += named
+        return runtime
+
+    def _without_spoiled(
+        self, repetitions: list[JudgedRepetition]
+    ) -> tuple[list[JudgedRepetition], list[str]]:
+        """The repetitions, those refused that make the mean worse, and warnings of other spoiled ones."""
+        if not self.inputs.match_shading:  # echoes differ by more than their errors
+            return repetitions, []
+        spoiled = find_spoiled(repetitions, self._results["out_files"], self._results["common_mask"])
+        kept = without_spoiled(repetitions, spoiled, self.inputs.may_leave_out_spoiled_reference)
+        return kept, [one.warning(kept[one.index].path.name) for one in spoiled if kept[one.index].accepted]
+
+    def _place(
+        self,
+        folder: Path,
+        repetitions: list[JudgedRepetition],
+        grid: PlacedImage,
+        reference: Path,
+        warnings: list[str],
+    ) -> None:
+        """Bring the accepted repetitions to one grid, and name the files."""
+        accepted = [repetition for repetition in repetitions if repetition.accepted]
         transforms = [repetition.transform for repetition in accepted]
         own = next(index for index, repetition in enumerate(accepted) if repetition.is_reference)
         if self.inputs.space == "midspace" and not all(is_identity(transform) for transform in transforms):
             transforms = midspace_transforms(transforms)
             grid = moved_grid(grid, transforms[own])
+        self._results["warnings"] = list(warnings)
+        self._results.pop("measured_file", None)
         files = self._write_images(folder, accepted, transforms, grid, reference)
         self._results.update(out_files=files, reference_file=files[own], reference=[self.inputs.index])
         self._move_phase(transforms[own], grid, folder / "phase.nii.gz")
         self._name_moved(repetitions, files)
-        return runtime
 
     def _move_phase(self, transform: Matrix, grid: PlacedImage, out_file: Path) -> None:
         """Bring the phase of the reference to the grid, where there is one."""

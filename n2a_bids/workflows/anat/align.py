@@ -68,7 +68,8 @@ def init_align_wf(
     same_contrast : bool
         False for echoes: the threshold on intensities does not apply, and shading is left as it is.
     of_one_echo : bool
-        Runs of one echo, of which the other echoes have runs of their own: the first is the reference.
+        Runs of one echo, of which the other echoes have runs of their own: the first is the reference, and
+        stays so.
     random_seed : int
         Seed of the registration by ANTs.
 
@@ -90,7 +91,10 @@ def init_align_wf(
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     registration = RegisterRigid(random_seed=random_seed, match_shading=same_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
-    resample = _resample_node(config, processing_steps, required_index, same_contrast)
+    resample = _resample_node(config, processing_steps, different_contrast)
+    may_leave_out = required_index is None
+    resample.inputs.may_leave_out_reference = may_leave_out
+    resample.inputs.may_leave_out_spoiled_reference = may_leave_out and not of_one_echo
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
     moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
@@ -115,8 +119,7 @@ def init_align_wf(
 def _resample_node(
     config: AlignConfig,
     processing_steps: Sequence[int],
-    required_index: int | None,
-    same_contrast: bool,
+    different_contrast: bool,
 ) -> Node:
     """The node that judges each repetition and resamples it once."""
     thresholds = dict(config.thresholds)
@@ -125,8 +128,7 @@ def _resample_node(
     interface = AlignRepetitions(
         space=config.space,
         processing_steps=list(processing_steps),
-        may_leave_out_reference=required_index is None,
-        match_shading=same_contrast,
+        match_shading=not different_contrast,
         **thresholds,
     )
     return Node(interface, name="resample", mem_gb=2.5)

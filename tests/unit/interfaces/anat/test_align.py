@@ -17,6 +17,7 @@ from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import voxel_size_warnings
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
+from n2a_bids.record.alignment import ODD_REFERENCE_FILE
 
 THRESHOLDS = {
     "min_correlation": 0.5,
@@ -216,6 +217,54 @@ def test_align_repetitions_leaves_out_and_names_a_wrong_run(tmp_path, noisy_runs
     refused = json.loads(Path(outputs.record_file).read_text())["repetitions"][1]
     assert not refused["accepted"]
     assert "contrast" in refused["reason"]
+
+
+@pytest.fixture
+def two_poses(head):
+    """The head, half of its k-space acquired a few voxels off, as after motion during the scan."""
+    spectra = [np.fft.fftn(image) for image in (head[0], np.roll(head[0], (2, 1), axis=(1, 2)))]
+    lines = np.fft.fftfreq(head[0].shape[1])[None, :, None]
+    return np.abs(np.fft.ifftn(np.where(lines < 0.03, *spectra)))
+
+
+def test_a_run_that_was_moved_during_its_scan_is_left_out(
+    tmp_path, noisy_runs, head, write, affine, two_poses
+):
+    """It would make the mean worse; the record says by what it was found."""
+    first, second = noisy_runs(2, noise_sd=20)
+    shift = np.eye(4)
+    shift[0, 3] = affine[0, 0]
+    moved = write("run-2", np.roll(second, 1, axis=0))
+    files, still = (
+        [write("run-1", first), moved, write("run-3", two_poses)],
+        itk(tmp_path, "still", np.eye(4)),
+    )
+    transforms = [itk(tmp_path, "shift", shift), still]
+    outputs = align(tmp_path, files, write("mask", head[1]), transforms, space="halfway")
+    assert outputs.accepted == [0, 1] and len(outputs.out_files) == 2 and not outputs.warnings
+    rows = json.loads(Path(outputs.record_file).read_text())["repetitions"]
+    assert "times that of the others" in rows[2]["reason"]
+    (tmp_path / "without").mkdir()
+    without = align(
+        tmp_path / "without", files[:2], str(tmp_path / "mask.nii.gz"), transforms[:1], space="halfway"
+    )
+    for path, same in zip(outputs.out_files, without.out_files, strict=True):
+        np.testing.assert_array_equal(nb.load(path).get_fdata(), nb.load(same).get_fdata())
+
+
+def test_a_reference_that_was_moved_during_its_scan_is_told_of(tmp_path, noisy_runs, head, write, two_poses):
+    """The others are aligned again without it; a reference that must stay is named in a warning."""
+    files = [
+        write("run-1", two_poses),
+        *(write(f"run-{i}", run) for i, run in enumerate(noisy_runs(2, 20), 2)),
+    ]
+    still, mask = itk(tmp_path, "still", np.eye(4)), write("mask", head[1])
+    with pytest.raises(BIDSDataError, match=r"run-1.nii.gz: expected a reference as good as the others"):
+        align(tmp_path, files, mask, [still, still])
+    assert "times that of the others" in json.loads((tmp_path / ODD_REFERENCE_FILE).read_text())["reason"]
+    kept = align(tmp_path, files, mask, [still, still], may_leave_out_spoiled_reference=False)
+    assert kept.accepted == [0, 1, 2]
+    assert [text.startswith("run-1.nii.gz: its error") for text in kept.warnings] == [True]
 
 
 def test_a_copy_of_a_run_that_is_not_the_reference_is_left_out(tmp_path, noisy_runs, head, write):

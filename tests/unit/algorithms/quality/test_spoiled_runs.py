@@ -1,0 +1,67 @@
+"""Which of several runs are spoiled: the mean must never be worse than that of the others."""
+
+import numpy as np
+import pytest
+from scipy import fft, ndimage
+
+from n2a_bids.algorithms.quality.spoiled_runs import find_spoiled_runs
+
+
+@pytest.fixture(scope="module")
+def of_two_poses(head):
+    """Complex image of the head whose k-space was acquired in two poses: the later lines after a shift."""
+    clean = head[0]
+    moved = ndimage.affine_transform(
+        clean, [[1, 0, 0], [0, 0.998, -0.06], [0, 0.06, 0.998]], (0.6, 1.0, -1.6)
+    )
+    spectra = [fft.fftshift(fft.fftn(image)) for image in (clean, moved)]
+    lines = np.arange(clean.shape[1])[None, :, None]
+    return fft.ifftn(fft.ifftshift(np.where(lines < clean.shape[1] // 2, *spectra)))
+
+
+def scan(signal, noise_sd, seed):
+    """A magnitude image with Rician noise."""
+    real, imaginary = np.random.default_rng(seed).normal(0, noise_sd, (2, *signal.shape))
+    return np.abs(signal + real + 1j * imaginary).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n_spoiled", "n_good"), [(1, 2), (1, 3), (2, 3)])
+def test_the_mean_is_never_worse_than_that_of_the_good_runs(head, of_two_poses, n_spoiled, n_good):
+    """At little noise the spoiled runs go, at much noise they may stay, since they lower it."""
+    clean, mask = head
+    errors = []
+    for noise_sd in (20, 50, 150):
+        signals = [of_two_poses] * n_spoiled + [clean] * n_good
+        runs = np.stack([scan(signal, noise_sd, seed) for seed, signal in enumerate(signals)])
+        found = find_spoiled_runs(runs, mask)
+        kept = np.setdiff1d(np.arange(len(runs)), [one.index for one in found if one.worsens_mean])
+        means = (runs[kept].mean(axis=0), runs[n_spoiled:].mean(axis=0), runs.mean(axis=0))
+        errors.append([np.sqrt(np.mean((mean - clean)[mask] ** 2)) for mean in means])
+    kept, good, everything = np.transpose(errors)
+    assert (kept < 1.05 * np.minimum(good, everything)).all()
+    assert everything[0] > 1.2 * kept[0]
+
+
+def test_what_is_found_is_named_with_numbers(head, of_two_poses):
+    """Times the error of the others, noise included; a warning says what to do."""
+    runs = np.stack([scan(signal, 20, seed) for seed, signal in enumerate((head[0], of_two_poses, head[0]))])
+    (found,) = find_spoiled_runs(runs, head[1])
+    assert (found.index, found.worsens_mean) == (1, True)
+    own = np.sqrt(np.mean((runs[1] - head[0])[head[1]] ** 2) / np.mean((runs[0] - head[0])[head[1]] ** 2))
+    assert found.error_ratio == pytest.approx(own, rel=0.25)
+    assert f"{found.error_ratio:.1f} times" in found.warning("run-2") and "leave it out" in found.warning(
+        "run-2"
+    )
+
+
+@pytest.mark.parametrize("noise_sds", [(40, 40, 40), (40, 40, 160), (160, 40, 40), (5, 5, 20)])
+def test_noise_alone_spoils_no_run(head, noise_sds):
+    """Stronger noise is for the weights."""
+    runs = np.stack([scan(head[0], noise_sd, seed) for seed, noise_sd in enumerate(noise_sds)])
+    assert find_spoiled_runs(runs, head[1]) == ()
+
+
+def test_two_runs_tell_nothing(head, of_two_poses):
+    """Of a difference of two nobody knows whose it is."""
+    runs = np.stack([scan(head[0], 20, 0), scan(of_two_poses, 20, 1)])
+    assert find_spoiled_runs(runs, head[1]) == ()
