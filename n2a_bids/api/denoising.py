@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 import torch
 
-from n2a_bids.api.alignment import RANDOM_SEED, AlignmentOptions, align_files
+from n2a_bids.api.aligned_files import RANDOM_SEED, AlignmentOptions, align_files, refuse_unsound
 from n2a_bids.api.arguments import image_list, input_folder, whole_number
 from n2a_bids.api.images import GradientTable, ImageLike, image_like, write_inputs, write_mask
 from n2a_bids.config import DenoiseConfig
@@ -133,6 +133,14 @@ def denoise(
         if not paths:
             raise BIDSDataError("expected one image or more to denoise, found none")
         given = None if mask is None else write_mask(mask, folder)
+        if gradients is None and align and len(paths) > 1:
+            ready = _prepare_aligned(paths, folder, replace(how, mask=given))
+        elif gradients is not None:
+            refuse_unsound(paths)
+            ready = _prepare_series(paths, given, gradients, folder)
+        else:
+            refuse_unsound(paths)
+            ready = _Ready(paths, given or write_brain_mask(paths[0], folder / "brain.nii.gz", how.threads))
         job = DenoiseJob(
             tuple(paths), given, settings, omp_nthreads=threads, different_contrast=different_contrast
         )

@@ -147,8 +147,8 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
     Raises
     ------
     BIDSDataError
-        If a file is missing, is not NIfTI, holds NaN, is constant in the mask, lies on another grid, or
-        is a copy of another.
+        If a file is missing, is not NIfTI, holds NaN (a series or micrograph; of heads that is a gap), is
+        constant in the mask, lies on another grid, or is a copy of another.
     """
     needed_gb = least_memory_gb(job.runs)
     refuse_beyond_memory(job.runs[0], needed_gb, f"{len(job.runs)} images", "crop the images")
@@ -165,9 +165,16 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
         images.append(data)
     mask = _load_mask(job.mask, reference)
     images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask)
+    for path, image in zip(job.runs, images, strict=True):
+        if not np.isfinite(image).all():
+            raise BIDSDataError(
+                f"{path}: expected finite intensities, found NaN or infinity; repair the image"
+            )
     if n_measured is not None and (mask & (n_measured == len(images))).any():
         # Measures of noise and the comparison of candidates need all of them.
         mask = mask & (n_measured == len(images))
+    if len(images) == 1:
+        n_measured = None  # nothing stands in, so that counts tell no more than the mask
     for path, image in zip(job.runs, images):
         extent = np.atleast_1d(np.ptp(image[mask], axis=0))
         if not extent.all():
@@ -226,14 +233,16 @@ def _load_measured(
                 f"{job.measured}: expected the grid of {job.runs[0]}, found another; give counts on that grid"
             )
         return images, counts
-    if len(images) < 2 or job.micrograph:
-        # Areas of one value are shadow or saturation there.
+    # Areas of one value are shadow or saturation in micrographs.
+    if job.micrograph or (len(images) < 2 and np.isfinite(images[0]).all()):
         return images, None
     if images[0].ndim > 3:
         return _fill_series(images, mask)
     gaps = [find_gaps(image, sizes_mm) for image in images]
     if not any(one.any for one in gaps):
         return images, None
+    if len(images) == 1:
+        return [without_gaps(images[0], gaps[0])], gaps[0].measured.astype(np.uint8)
     plain = np.stack([without_gaps(image, one) for image, one in zip(images, gaps, strict=True)])
     filled, n_measured = fill_from_others(plain, np.stack([one.measured for one in gaps]), mask)
     zones = np.all([one.zone for one in gaps], axis=0)
@@ -258,8 +267,6 @@ def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image, found none that can be read: {error}"
         ) from error
-    if not np.isfinite(data).all():
-        raise BIDSDataError(f"{path}: expected finite intensities, found NaN or infinity; repair the image")
     return data, affine
 
 

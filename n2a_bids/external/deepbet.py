@@ -41,6 +41,9 @@ def extract_brain(image: Path, mask: Path, threads: int, contrast: Literal["T1w"
     """
     torch.set_num_threads(threads)
     data, affine = load(image)
+    known = np.isfinite(data)
+    if not known.all() and known.any():
+        data[~known] = data[known].min()
     if contrast == "any":
         sizes = voxel_sizes_mm(affine)
         shown, box = continue_to_head(tissue_likeness(data, sizes), sizes)

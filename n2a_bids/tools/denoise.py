@@ -44,11 +44,15 @@ def run_denoise_command(request: DenoiseCommand) -> None:
     job = request.job
     has_table = job.bvals is not None or job.bvecs is not None
     if takes_micrographs(job) or job.micrograph or has_table or not job.runs:
+        if has_table and not job.micrograph:
+            _refuse_unsound(job.runs)
         as_they_lie = job.exposures.as_they_lie or request.no_align
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
         run_denoise(replace(request, job=replace(job, exposures=exposures)))
         return
     aligns = _check_heads(request) and _can_be_aligned(job) and not request.no_align
+    if not aligns:  # the alignment checks what it takes
+        _refuse_unsound(job.runs)
     if not aligns and job.mask is not None:
         run_denoise(request)
         return
@@ -84,11 +88,14 @@ def _check_heads(request: DenoiseCommand) -> bool:
             f"{series}: expected one head to find the brain in, found a series; give its gradient table, "
             "--bvals and --bvecs, or --mask"
         )
-    if series is None:
-        for problem in (content_problem(path, MOST_MISSING) for path in job.runs):
-            if problem:
-                raise BIDSDataError(problem)
     return series is None
+
+
+def _refuse_unsound(runs: Sequence[Path]) -> None:
+    """Refuse images that cannot be read whole, or hold no image."""
+    for problem in (content_problem(path, MOST_MISSING) for path in runs):
+        if problem:
+            raise BIDSDataError(problem)
 
 
 def _can_be_aligned(job: DenoiseJob) -> bool:
@@ -101,7 +108,7 @@ def _aligned(
 ) -> tuple[DenoiseJob, Sequence[Path], Sequence[str]]:
     """The job with aligned runs and their common mask, which of the runs they are, and warnings."""
     # nipype takes a second to import, and the children of the app never align.
-    from n2a_bids.api.alignment import AlignmentOptions, align_files
+    from n2a_bids.api.aligned_files import AlignmentOptions, align_files
 
     job = request.job
     report("finding the brain in every run and registering the runs")

@@ -105,11 +105,13 @@ def image_problem(path: Path) -> str:
 
 
 def content_problem(path: Path, most_missing: float = 0.0) -> str:
-    """What is wrong with the voxels, of any number of volumes, of an image whose header is sound."""
+    """What is wrong with the place or the values of voxels, of any number of volumes."""
 
     def check(file: Path) -> None:
         check_file(file)
-        _check_values(file, open_nifti(file), most_missing)
+        image = open_nifti(file)
+        _check_geometry(file, image)
+        _check_values(file, image, most_missing)
 
     return problem_found_by(check, Path(path))
 

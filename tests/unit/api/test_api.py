@@ -267,9 +267,45 @@ def test_damaged_files_are_named_where_runs_are_aligned(runs, tmp_path, damage):
     ):
         with pytest.raises(
             BIDSDataError,
-            match=r"bad\.nii\.gz: expected a .*found (none that can|a file that cannot) be read",
+            match=r"bad\.nii\.gz: expected .*found (none that can|a file that cannot|a truncated)",
         ):
             function()
+
+
+@pytest.mark.parametrize("n_images", [1, 2])
+def test_wrapped_intensities_are_named_where_nothing_is_aligned(runs, tmp_path, n_images):
+    """As where runs are aligned: what is brighter than the type can hold came out dark."""
+    images, brain = runs
+    stored = (60 * images[0].get_fdata()).round().astype(np.int64).astype(np.int16)
+    nb.Nifti1Image(stored, AFFINE).to_filename(tmp_path / "bad.nii.gz")
+    given = [tmp_path / "bad.nii.gz", images[1]][:n_images]
+    with pytest.raises(BIDSDataError, match=r"bad\.nii\.gz: expected intensities that fit into int16"):
+        n2a_bids.denoise(given, (brain, AFFINE), strategy="mean", align=False)
+
+
+def test_headers_that_contradict_themselves_are_named(runs):
+    """By every function; qform and sform of an image in memory count as those of a file."""
+    images, brain = runs
+    odd, elsewhere = nb.Nifti1Image(images[0].get_fdata(dtype=np.float32), AFFINE), AFFINE.copy()
+    elsewhere[0, 3] += 30
+    odd.set_qform(elsewhere, 1)
+    for function in (
+        lambda: n2a_bids.align([images[1], odd], (brain, AFFINE)),
+        lambda: n2a_bids.denoise([odd], (brain, AFFINE), strategy="mean"),
+        lambda: n2a_bids.brain_mask(odd),
+    ):
+        with pytest.raises(BIDSDataError, match=r"image [12]: expected qform and sform to agree"):
+            function()
+
+
+def test_nan_around_one_head_is_no_measurement(runs):
+    """As in the app."""
+    images, brain = runs
+    data = images[0].get_fdata()
+    data[:, :, 32:] = np.nan
+    found = n2a_bids.denoise([(data, AFFINE)], (brain, AFFINE), strategy="mean").image.get_fdata()
+    assert np.isfinite(found).all() and np.abs(found[:, :, 32:]).max() < 0.01
+    np.testing.assert_allclose(found[:, :, :32], data[:, :, :32], atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["random_seed", "threads"])

@@ -135,6 +135,52 @@ def test_intensities_that_wrapped_are_refused(files, capsys, options):
     assert "one.nii.gz: expected intensities that fit into int16" in told
 
 
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_nan_around_the_head_is_no_measurement(files, names):
+    """As in the app: of one run, and of runs that are taken as they lie; the brain is what it was without."""
+    results = []
+    for fill in (0, np.nan):
+        runs = []
+        for name in names:
+            data = nb.load(files[name]).get_fdata()
+            data[:, :, 30:] = fill
+            runs.append(files[name].with_name(f"{name}_{fill}.nii.gz"))
+            nb.save(nb.Nifti1Image(data.astype(np.float32), AFFINE), runs[-1])
+        words = ["denoise", *runs, "--no-align", "--mask", files["mask"], "--strategy", "mean"]
+        assert main([str(word) for word in (*words, "--out", files["out"])]) == 0
+        results.append(nb.load(files["out"]).get_fdata())
+    np.testing.assert_allclose(*results, atol=0.01)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-align",)])
+def test_headers_that_contradict_themselves_are_refused(files, capsys, options):
+    """By its qform the head lies elsewhere than by its sform, and tools disagree: the app refuses it."""
+    image = nb.load(files["one"])
+    elsewhere = AFFINE.copy()
+    elsewhere[0, 3] += 30
+    image.set_qform(elsewhere, 1)
+    image.set_sform(AFFINE, 1)
+    nb.save(image, files["one"].with_name("odd.nii.gz"))
+    files["one"] = files["one"].with_name("odd.nii.gz")
+    assert _denoise(files, "--mask", files["mask"], *options) == 70
+    told = " ".join(capsys.readouterr().err.split())
+    assert "odd.nii.gz: expected qform and sform to agree, found them up to 30.0 mm apart" in told
+
+
+def test_every_voxel_is_checked_once(files, monkeypatch):
+    """Images that are aligned were read whole twice before anything was done."""
+    checked = []
+
+    def check(path, most_missing):
+        checked.append(path.name)
+        return "" if len(checked) < 2 else "enough"
+
+    for module in ("tools.denoise", "api.aligned_files"):
+        monkeypatch.setattr(f"n2a_bids.{module}.content_problem", check)
+    assert _denoise(files, "--mask", files["mask"]) == 70
+    assert checked == ["one.nii.gz", "two.nii.gz"]
+
+
 def test_lone_head_finds_its_brain(files, monkeypatch):
     """One run needs no alignment: the brain is found in it, and the record keeps its name."""
     monkeypatch.setattr("n2a_bids.tools.denoise.write_brain_mask", lambda head, mask, threads: files["mask"])

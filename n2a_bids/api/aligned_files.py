@@ -1,0 +1,211 @@
+"""Aligns files of anatomical repetitions as the app does: for the Python functions and the tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from nipype.interfaces.base import Interface
+
+from n2a_bids.config import AlignConfig, DenoiseConfig
+from n2a_bids.dataset.read.gradient_tables import read_header
+from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.anat.align import AlignRepetitions
+from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
+from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid, owner_of_mask
+from n2a_bids.interfaces.gaps import FindGaps
+from n2a_bids.io.images import UNREADABLE, load
+from n2a_bids.io.json import read_typed, write_record
+from n2a_bids.record.alignment import ODD_REFERENCE_FILE, AlignedRepetition, AlignmentRecord, OddReference
+
+RANDOM_SEED = DenoiseConfig().random_seed
+"""Seed where none is given: that of ``n2a``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentOptions:
+    """How files are aligned."""
+
+    mask: Path | None = None
+    """Brain of the image that has its grid, else of the first; None: it is found in each."""
+    config: AlignConfig = field(default_factory=AlignConfig)
+    different_contrast: bool = False
+    random_seed: int = RANDOM_SEED
+    threads: int = 1
+
+    @property
+    def thresholds(self) -> dict[str, float | str]:
+        """Space and thresholds, as `AlignRepetitions` takes them."""
+        return asdict(self.config) | ({"min_correlation": -1.0} if self.different_contrast else {})
+
+
+def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> SimpleNamespace:
+    """Align image files, as the workflow of the app does.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Two or more.
+    folder : Path
+        For all files that come about.
+    how : AlignmentOptions
+
+    Returns
+    -------
+    outputs : namespace
+        The outputs of `AlignRepetitions`, with the warnings of `FindGaps` before its own.
+    """
+    if len(paths) < 2:
+        raise BIDSDataError(f"expected two images or more to align, found {len(paths)}")
+    refuse_series(paths)
+    if how.mask is not None:
+        _check_mask(how.mask)
+    gaps = run_interface(FindGaps(in_files=list(map(str, paths))), folder / "gaps")
+    owner = None if how.mask is None else gaps.out_files[owner_of_mask(how.mask, paths)]
+    masks = [
+        run_interface(_mask_interface(path, how, owner), folder / f"mask-{index}").out_mask
+        for index, path in enumerate(gaps.out_files)
+    ]
+    kept, odd = list(range(len(paths))), {}
+    while True:
+        images = [_Masked(gaps.out_files[one], masks[one], gaps.gap_files[one]) for one in kept]
+        chosen = _choose(images, owner, folder / "reference")
+        try:
+            found = _align_to(chosen, images, owner, folder / f"without-{len(odd)}", how)
+            break
+        except BIDSDataError:
+            note = folder / f"without-{len(odd)}" / "aligned" / ODD_REFERENCE_FILE
+            if not note.is_file():
+                raise
+            # As the app does: each round leaves an image out, so that there is a last one.
+            odd[kept.pop(chosen.index)] = read_typed(OddReference, note).reason
+    found.accepted = [kept[index] for index in found.accepted]
+    _add_odd(Path(found.record_file), {index: (paths[index].name, reason) for index, reason in odd.items()})
+    found.warnings = [*gaps.warnings, *found.warnings]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Masked:
+    """A repetition without its gaps, its brain mask, and the map of its gaps, or an empty text."""
+
+    file: str
+    mask: str
+    gaps: str
+
+
+def _choose(images: Sequence[_Masked], owner: str | None, folder: Path) -> SimpleNamespace:
+    """The reference among repetitions: the owner of the mask, if one was given."""
+    files = [image.file for image in images]
+    choice = ChooseReference(
+        in_files=files,
+        mask_files=[image.mask for image in images],
+        gap_files=[image.gaps for image in images],
+    )
+    if owner is not None:
+        # Results take the mask of the reference: of a head that moved, it lies on one of the images only.
+        choice.inputs.required_index = files.index(owner)
+    return run_interface(choice, folder)
+
+
+def _align_to(
+    chosen: SimpleNamespace, images: Sequence[_Masked], owner: str | None, folder: Path, how: AlignmentOptions
+) -> SimpleNamespace:
+    """Bring repetitions to the grid of the reference."""
+    aligning = AlignRepetitions(
+        in_files=[image.file for image in images],
+        gap_files=[image.gaps for image in images],
+        index=chosen.index,
+        reference_mask=chosen.reference_mask,
+        reference_reason=chosen.reason,
+        contrast_to_noise=chosen.contrast_to_noise,
+        transforms=_register(chosen, folder, how),
+        match_shading=not how.different_contrast,
+        may_leave_out_reference=owner is None,
+        may_leave_out_spoiled_reference=owner is None,
+        **how.thresholds,
+    )
+    return run_interface(aligning, folder / "aligned")
+
+
+def _add_odd(record_file: Path, odd: Mapping[int, tuple[str, str]]) -> None:
+    """Name in the record, where they stand among the others, the images that were no good as references."""
+    record = read_typed(AlignmentRecord, record_file)
+    repetitions = list(record.repetitions)
+    for index, (name, reason) in sorted(odd.items()):
+        repetitions.insert(index, AlignedRepetition(file=name, accepted=False, reason=reason))
+    write_record(replace(record, repetitions=tuple(repetitions)), record_file)
+
+
+def _mask_interface(path: str, how: AlignmentOptions, owner: str | None) -> Interface:
+    if owner is None:
+        return BrainMask(in_file=path, threads=how.threads)
+    return GivenBrainMask(in_file=path, mask_file=str(how.mask), owner_file=owner)
+
+
+def _register(chosen: SimpleNamespace, folder: Path, how: AlignmentOptions) -> list[str]:
+    """Transform files of all but the reference, in order."""
+    moving = zip(chosen.moving_files, chosen.moving_masks, chosen.moving_gaps, strict=True)
+    transforms = []
+    for index, (image, brain, missing) in enumerate(moving):
+        interface = RegisterRigid(
+            reference_file=chosen.reference_file,
+            reference_mask=chosen.reference_mask,
+            reference_gaps=chosen.reference_gaps,
+            moving_file=image,
+            moving_mask=brain,
+            moving_gaps=missing,
+            match_shading=not how.different_contrast,
+            random_seed=how.random_seed,
+        )
+        transforms.append(run_interface(interface, folder / f"register-{index}").out_transform)
+    return transforms
+
+
+def refuse_series(paths: Sequence[Path]) -> None:
+    """Raise for images of four axes, as those of diffusion have a way of their own, and for unsound ones.
+
+    Raises
+    ------
+    BIDSDataError
+        If one has more than one volume, cannot be read whole, contradicts itself on where it lies, or holds
+        no image.
+    """
+    for path in paths:
+        if read_header(path)[0] not in (1, None):  # None is damage, told below
+            raise BIDSDataError(
+                f"{path}: expected an image of three axes, found a series; give diffusion series to "
+                "n2a_bids.denoise with their gradient table and align=False, or use the app"
+            )
+    refuse_unsound(paths)
+
+
+def refuse_unsound(paths: Sequence[Path]) -> None:
+    """Raise for images, of any number of volumes, that cannot be read whole or hold no image.
+
+    Raises
+    ------
+    BIDSDataError
+        As `content_problem` says.
+    """
+    for path in paths:
+        if problem := content_problem(path, MOST_MISSING):
+            raise BIDSDataError(problem)
+
+
+def _check_mask(path: Path) -> None:
+    try:
+        load(path)
+    except UNREADABLE as error:
+        raise BIDSDataError(
+            f"{path}: expected a mask, found none that can be read whole ({error}); copy it again"
+        ) from error
+
+
+def run_interface(interface: Interface, folder: Path) -> SimpleNamespace:
+    """Run an interface in a folder of its own, and return its outputs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return SimpleNamespace(**interface.run(cwd=str(folder)).outputs.get())

@@ -1,0 +1,70 @@
+"""Files are aligned as the app aligns them: where the reference is odd, once more without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nb
+import numpy as np
+import pytest
+from small_dataset import head_phantom
+
+from n2a_bids.api import aligned_files
+from n2a_bids.api.aligned_files import AlignmentOptions, align_files
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.anat.mask import GivenBrainMask
+from n2a_bids.interfaces.odd_reference import note_spoiled_reference
+from n2a_bids.io.json import read_typed, write_record
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
+
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+
+
+def test_an_odd_reference_is_left_out_and_named_where_it_stood(tmp_path, monkeypatch):
+    """Files of one name in three folders: indices, record and order stay those of what was given."""
+    image, brain = head_phantom()
+    nb.Nifti1Image(brain.astype(np.uint8), AFFINE).to_filename(tmp_path / "mask.nii.gz")
+    noise_sds, paths = (40, 20, 60), []
+    for number, noise_sd in enumerate(noise_sds):
+        (tmp_path / str(number)).mkdir()
+        paths.append(tmp_path / str(number) / "T1.nii.gz")
+        noisy = image + np.random.default_rng(number).normal(0, noise_sd, image.shape)
+        nb.Nifti1Image(noisy.astype(np.float32), AFFINE).to_filename(paths[-1])
+
+    def mask(path, how, owner):
+        return GivenBrainMask(in_file=path, mask_file=str(tmp_path / "mask.nii.gz"))
+
+    def align(chosen, images, owner, folder, how):
+        (folder / "aligned").mkdir(parents=True)
+        if len(images) == 3:
+            note_spoiled_reference(folder / "aligned", "T1.nii.gz", "its error is large")
+            raise BIDSDataError("spoiled")
+        rows = tuple(AlignedRepetition(file=one.file) for one in images)
+        record = write_record(AlignmentRecord(repetitions=rows), folder / "alignment.json")
+        return SimpleNamespace(accepted=[0, 1], record_file=record, warnings=[])
+
+    monkeypatch.setattr(aligned_files, "_mask_interface", mask)
+    monkeypatch.setattr(aligned_files, "_align_to", align)
+    found = align_files(paths, tmp_path / "work", AlignmentOptions())
+    assert found.accepted == [0, 2]
+    rows = read_typed(AlignmentRecord, Path(found.record_file)).repetitions
+    assert [row.accepted for row in rows] == [True, False, True]
+    assert [row.file for row in rows] == [str(paths[0]), "T1.nii.gz", str(paths[2])]
+    assert rows[1].reason == "its error is large"
+
+
+def test_what_fails_for_another_reason_fails(tmp_path, monkeypatch):
+    """Nothing was written down against the reference."""
+    image, brain = head_phantom()
+    nb.Nifti1Image(brain.astype(np.uint8), AFFINE).to_filename(tmp_path / "mask.nii.gz")
+    nb.Nifti1Image(image.astype(np.float32), AFFINE).to_filename(tmp_path / "T1.nii.gz")
+
+    def align(*arguments):
+        raise BIDSDataError("nothing fits")
+
+    monkeypatch.setattr(aligned_files, "_align_to", align)
+    with pytest.raises(BIDSDataError, match="nothing fits"):
+        align_files(
+            [tmp_path / "T1.nii.gz"] * 2, tmp_path / "work", AlignmentOptions(mask=tmp_path / "mask.nii.gz")
+        )
