@@ -39,6 +39,10 @@ from n2a_bids.io.printable import printable
 from n2a_bids.strategy_table import find_strategy, reason_against
 
 _NIFTI = (".nii", ".nii.gz")
+_PROCESSED = (
+    "the dataset is a derivative (DatasetType), its images were processed before: noise that was filtered or "
+    "interpolated is known less surely, and less of it goes; give them as they were acquired, where you can"
+)
 
 
 def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
@@ -65,7 +69,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         If a filter names an unknown entity.
     """
     bids_dir = Path(bids_dir).absolute()
-    read_description(bids_dir)
+    description = read_description(bids_dir)
     selected = select_participants(bids_dir, selection)
     participants = [label for label in selected if is_label(label)]
     paths = list_images(bids_dir, participants, selection) if participants else []
@@ -87,6 +91,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *_found_by(images_named_by_converters, bids_dir, participants, selection),
     ]
     units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))
+    if description.get("DatasetType") == "derivative":
+        units = tuple(replace(unit, notes=(*unit.notes, _PROCESSED)) for unit in units)
     everything = Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
     return with_broken_partners(everything)
 

@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar
 import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series
@@ -22,15 +21,11 @@ from n2a_bids.config.options import Option, Range
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.dataset.read.image_memory import least_memory_gb
+from n2a_bids.denoising.volume_checks import refuse_other_order
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import UNREADABLE, load, mask_in_world, refuse_beyond_memory, same_grid
-
-_MOST_COMPARED = 4000
-"""Voxels by which the order of volumes is compared."""
-_CLEARLY_BETTER = 0.7
-"""Mismatch in another order over that in the same, which chance among equal volumes does not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,23 +160,15 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
         images.append(data)
     mask = _load_mask(job.mask, reference)
     images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask)
-    for path, image in zip(job.runs, images, strict=True):
-        if not np.isfinite(image).all():
-            raise BIDSDataError(
-                f"{path}: expected finite intensities, found NaN or infinity; repair the image"
-            )
     if n_measured is not None and (mask & (n_measured == len(images))).any():
         # Measures of noise and the comparison of candidates need all of them.
         mask = mask & (n_measured == len(images))
     if len(images) == 1:
         n_measured = None  # nothing stands in, so that counts tell no more than the mask
-    for path, image in zip(job.runs, images):
-        extent = np.atleast_1d(np.ptp(image[mask], axis=0))
-        if not extent.all():
-            where = f"volume {np.argmin(extent)}, counted from 0" if image.ndim == 4 else "the whole mask"
-            raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
+    _check_values(job.runs, images, mask)
     refuse_copies(job.runs, images)
-    _refuse_other_order(job, images, mask)
+    if not job.micrograph:
+        refuse_other_order(job.runs, images, mask)
     data = np.stack(images)
     return Repetitions(
         data=data if data.ndim == 5 else data[..., None],
@@ -197,26 +184,19 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
     )
 
 
-def _refuse_other_order(
-    job: DenoiseJob, images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
+def _check_values(
+    runs: Sequence[Path], images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
 ) -> None:
-    """Refuse series whose volumes match those of the first in another order: there is one table for all."""
-    if images[0].ndim < 4 or job.micrograph:
-        return
-    paths = job.runs
-    step = max(1, int(mask.sum()) // _MOST_COMPARED)
-    first, *others = (image[mask][::step].astype(np.float64) for image in images)
-    for path, other in zip(paths[1:], others, strict=True):
-        matched = other * (first.mean() / (other.mean() or 1.0))
-        mismatch = (first**2).sum(axis=0)[:, None] + (matched**2).sum(axis=0) - 2 * first.T @ matched
-        rows, best = linear_sum_assignment(mismatch)
-        if mismatch[rows, best].sum() < _CLEARLY_BETTER * np.trace(mismatch):
-            volume = int(np.flatnonzero(best != rows)[0])
+    """Refuse what is not finite, and images of one value."""
+    for path, image in zip(runs, images, strict=True):
+        if not np.isfinite(image).all():
             raise BIDSDataError(
-                f"{path}: expected its volumes in the order of {paths[0]}, found that other pairs match "
-                f"better (its {best[volume]} with {volume} of that, counted from 0); bring them into "
-                "one order, which is that of the table"
+                f"{path}: expected finite intensities, found NaN or infinity; repair the image"
             )
+        extent = np.atleast_1d(np.ptp(image[mask], axis=0))
+        if not extent.all():
+            where = f"volume {np.argmin(extent)}, counted from 0" if image.ndim == 4 else "the whole mask"
+            raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
 
 
 def _load_measured(

@@ -26,7 +26,7 @@ from n2a_bids.denoising.measures import expected_error
 from n2a_bids.denoising.plausibility import check_distance
 from n2a_bids.denoising.record import add_findings, complete, describe_run, find_noise_map
 from n2a_bids.denoising.volume_checks import check_series
-from n2a_bids.denoising.warnings import refuse_stack, shared_noise_warnings
+from n2a_bids.denoising.warnings import refuse_stack, shared_noise_warnings, spoiled_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import mask_in_world
 from n2a_bids.io.weights import load_all_weights, load_weights
@@ -93,7 +93,8 @@ def denoise_files(
     repetitions, alone = _beside(repetitions, job, strategy, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     shared = shared_noise_warnings(job.runs, repetitions) if compares else []
-    unusual = check_series(job.runs, repetitions) if compares else []
+    checks = (check_series, spoiled_warnings) if compares else ()
+    unusual = [warning for check in checks for warning in check(job.runs, repetitions)]
     _check_fit(strategy, repetitions, job)
     weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
     report(

@@ -1,4 +1,4 @@
-"""Refuses volumes without image and maps stored as b0, and warns of volumes that do not fit their b-value."""
+"""Refuses volumes in another order, without image or with maps as b0; warns of those unlike their b-value."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.quality.volume_signal import (
@@ -20,6 +21,43 @@ from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError
 
 _MOST_NAMED = 5
+_MOST_COMPARED = 4000
+"""Voxels by which the order of volumes is compared."""
+_CLEARLY_BETTER = 0.7
+"""Mismatch in another order over that in the same, which chance among equal volumes does not reach."""
+
+
+def refuse_other_order(
+    paths: Sequence[Path], images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
+) -> None:
+    """Refuse series whose volumes match those of the first in another order: there is one table for all.
+
+    Parameters
+    ----------
+    images : sequence of (X, Y, Z, C) float32 arrays
+        One for each path; of three axes they have no order.
+    mask : (X, Y, Z) bool array
+
+    Raises
+    ------
+    BIDSDataError
+        Names the series.
+    """
+    if images[0].ndim < 4:
+        return
+    step = max(1, int(mask.sum()) // _MOST_COMPARED)
+    first, *others = (image[mask][::step].astype(np.float64) for image in images)
+    for path, other in zip(paths[1:], others, strict=True):
+        matched = other * (first.mean() / (other.mean() or 1.0))
+        mismatch = (first**2).sum(axis=0)[:, None] + (matched**2).sum(axis=0) - 2 * first.T @ matched
+        rows, best = linear_sum_assignment(mismatch)
+        if mismatch[rows, best].sum() < _CLEARLY_BETTER * np.trace(mismatch):
+            volume = int(np.flatnonzero(best != rows)[0])
+            raise BIDSDataError(
+                f"{path}: expected its volumes in the order of {paths[0]}, found that other pairs match "
+                f"better (its {best[volume]} with {volume} of that, counted from 0); bring them into "
+                "one order, which is that of the table"
+            )
 
 
 def check_series(runs: Sequence[Path], repetitions: Repetitions) -> list[str]:

@@ -14,6 +14,7 @@ from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
 from n2a_bids.algorithms.quality.alignment_checks import least_structure
+from n2a_bids.algorithms.quality.spoiled_runs import find_spoiled_runs
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -122,6 +123,23 @@ def _shared_noise(
     return shared_noise(first[..., 0], second[..., 0], np.eye(4)) if first.shape[-1] == 1 else None
 
 
+def spoiled_warnings(runs: Sequence[Path], repetitions: Repetitions) -> list[str]:
+    """A sentence for each of three or more heads, taken as they lie, whose error is more than noise.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Their files.
+    repetitions : Repetitions
+        Of other images nothing is said.
+    """
+    is_head = repetitions.modality == "anat" and repetitions.data.shape[-1] == 1
+    if not (is_head and repetitions.same_contrast):
+        return []
+    found = find_spoiled_runs(repetitions.data[..., 0], repetitions.mask)
+    return [run.warning(runs[run.index].name) for run in found]
+
+
 def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> list[str]:
     """A sentence where runs of one contrast do not show the same anatomy in the same place.
 
@@ -151,9 +169,10 @@ def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> lis
     if edges <= _MOST_EDGES and alike >= needed:
         return []
     return [
-        "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "
-        f"{edges:.2f}, of aligned runs near 0), or their detail differs (correlation {alike:.2f}, of aligned "
-        "runs near 1); look at the residual, and at how the runs were aligned"
+        "the runs do not seem to be aligned, or the head moved during one of the scans: they differ at "
+        f"edges of the anatomy (correlation {edges:.2f}, of aligned runs near 0), or their detail differs "
+        f"(correlation {alike:.2f}, of aligned runs near 1); look at the residual, at each run, and at how "
+        "they were aligned"
     ]
 
 

@@ -91,10 +91,9 @@ def init_align_wf(
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     registration = RegisterRigid(random_seed=random_seed, match_shading=same_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
-    resample = _resample_node(config, processing_steps, different_contrast)
-    may_leave_out = required_index is None
-    resample.inputs.may_leave_out_reference = may_leave_out
-    resample.inputs.may_leave_out_spoiled_reference = may_leave_out and not of_one_echo
+    resample = _resample_node(
+        config, processing_steps, different_contrast, _may_leave_out(required_index, of_one_echo)
+    )
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
     moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
@@ -120,6 +119,7 @@ def _resample_node(
     config: AlignConfig,
     processing_steps: Sequence[int],
     different_contrast: bool,
+    may_leave_out: dict[str, bool],
 ) -> Node:
     """The node that judges each repetition and resamples it once."""
     thresholds = dict(config.thresholds)
@@ -129,9 +129,19 @@ def _resample_node(
         space=config.space,
         processing_steps=list(processing_steps),
         match_shading=not different_contrast,
+        **may_leave_out,
         **thresholds,
     )
     return Node(interface, name="resample", mem_gb=2.5)
+
+
+def _may_leave_out(required_index: int | None, of_one_echo: bool) -> dict[str, bool]:
+    """Whether the alignment may go on without its reference: one whose mask was given must stay."""
+    free = required_index is None
+    return {
+        "may_leave_out_reference": free,
+        "may_leave_out_spoiled_reference": free and not of_one_echo,
+    }
 
 
 def _reference_node(

@@ -57,6 +57,16 @@ def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
     assert not found.excluded
 
 
+@pytest.mark.parametrize("kind", ["derivative", "raw"])
+def test_images_of_a_derivative_are_told(make_bids, kind):
+    """Once for the group, which is denoised: denoising belongs before interpolation."""
+    bids_dir = make_bids(RUNS)
+    description = {"Name": "made", "BIDSVersion": "1.9.0", "DatasetType": kind}
+    (bids_dir / "dataset_description.json").write_text(json.dumps(description))
+    for unit in collect(bids_dir, select()).units:
+        assert sum("processed before" in note for note in unit.notes) == (kind == "derivative")
+
+
 def test_a_subdataset_that_was_not_fetched_is_told(make_bids):
     """DataLad leaves an empty folder of it; a folder with other data has none of ours."""
     bids_dir = make_bids({**RUNS, "sub-05/func/sub-05_task-rest_bold.nii.gz": None})

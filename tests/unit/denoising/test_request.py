@@ -571,6 +571,24 @@ def test_runs_that_are_not_aligned_are_told(files, shift, n_warnings):
     assert not any("align them" in text for text in warnings)
 
 
+def test_a_run_that_was_moved_during_its_scan_is_told(files, head, noisy_runs, affine):
+    """Of runs that are taken as they lie, by its name; the noise alone of three others is not."""
+    first, second, third = noisy_runs(n=3, noise_sd=20)
+    spectra = [np.fft.fftn(image) for image in (third, np.roll(third, (2, 1), axis=(1, 2)))]
+    lines = np.fft.fftfreq(third.shape[1])[None, :, None]
+    spoiled = np.abs(np.fft.ifftn(np.where(lines < 0.03, *spectra)))
+    save_image(files["one"], first, affine)
+    save_image(files["two"], second, affine)
+    three = files["mask"].with_name("three.nii.gz")
+    runs = ["--no-align", files["one"], files["two"], three, "--mask", files["mask"], "--out", files["out"]]
+    for data, n_warnings in ((third, 0), (spoiled, 1)):
+        save_image(three, data, affine)
+        assert main([str(word) for word in ("denoise", *runs, "--strategy", "mean", "--device", "cpu")]) == 0
+        record = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())
+        told = [text for text in record["warnings"] if text.startswith("three.nii.gz: its error")]
+        assert len(told) == n_warnings and all("better without it" in text for text in told)
+
+
 def test_a_face_removed_from_one_run_comes_from_the_other_and_from_both_stays_removed(files, head):
     """In its own intensity, and exact zeros where both are empty."""
     face = np.zeros(head[1].shape, bool)
