@@ -58,8 +58,8 @@ def align(
 ) -> Aligned:
     """Bring repetitions of an anatomical image onto one grid, each by one rigid motion and one interpolation.
 
-    The grid is that of the best repetition. What does not fit the others, or is a copy of one of them, is
-    left out and named in the record.
+    The grid is that of the best repetition. What does not fit the others, is a copy of one of them, or makes
+    the mean of three or more worse by more than noise, is left out and named in the record.
 
     Parameters
     ----------

@@ -184,15 +184,17 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
     )
 
 
+def _not_finite(path: Path, where: str = "") -> str:
+    return f"{path}: expected finite intensities, found NaN or infinity{where}; repair the image"
+
+
 def _check_values(
     runs: Sequence[Path], images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
 ) -> None:
     """Refuse what is not finite, and images of one value."""
     for path, image in zip(runs, images, strict=True):
         if not np.isfinite(image).all():
-            raise BIDSDataError(
-                f"{path}: expected finite intensities, found NaN or infinity; repair the image"
-            )
+            raise BIDSDataError(_not_finite(path))
         extent = np.atleast_1d(np.ptp(image[mask], axis=0))
         if not extent.all():
             where = f"volume {np.argmin(extent)}, counted from 0" if image.ndim == 4 else "the whole mask"
@@ -221,6 +223,9 @@ def _load_measured(
     gaps = [find_gaps(image, sizes_mm) for image in images]
     if not any(one.any for one in gaps):
         return images, None
+    for path, image, one in zip(job.runs, images, gaps, strict=True):
+        if not np.isfinite(image[one.specks & mask]).all():
+            raise BIDSDataError(_not_finite(path, " in single voxels of the brain"))
     if len(images) == 1:
         return [without_gaps(images[0], gaps[0])], gaps[0].measured.astype(np.uint8)
     plain = np.stack([without_gaps(image, one) for image, one in zip(images, gaps, strict=True)])

@@ -81,8 +81,7 @@ def init_align_wf(
         ``outputnode`` with the fields of `ALIGNED`.
     """
     workflow = LiterateWorkflow("align_wf")
-    space = MIDSPACE if config.space == "midspace" else ""
-    workflow.__desc__ = joined_sentences([sentence("aligned", repetitions="The repetitions", space=space)])
+    workflow.__desc__ = _describe(config)
     of_complex = ["values_files", "phase_files"]
     given = ["in_files", "mask_files", "gap_files", *of_complex]
     inputnode = Node(IdentityInterface(given), name="inputnode")
@@ -91,9 +90,8 @@ def init_align_wf(
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     registration = RegisterRigid(random_seed=random_seed, match_shading=same_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
-    resample = _resample_node(
-        config, processing_steps, different_contrast, _may_leave_out(required_index, of_one_echo)
-    )
+    may_leave_out = _may_leave_out(required_index, of_one_echo)
+    resample = _resample_node(config, processing_steps, different_contrast, may_leave_out)
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
     moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
@@ -113,6 +111,11 @@ def init_align_wf(
         ]
     )
     return workflow
+
+
+def _describe(config: AlignConfig) -> str:
+    space = MIDSPACE if config.space == "halfway" else ""
+    return joined_sentences([sentence("aligned", repetitions="The repetitions", space=space)])
 
 
 def _resample_node(

@@ -137,7 +137,7 @@ def bad_files(files: dict[str, Path], affine: np.ndarray, kind: str) -> None:
     elif kind == "affine":
         save_image(files["two"], data, affine + np.eye(4) * [1, 1, 1, 0])
     elif kind == "nan":
-        data[5, 5, 5] = np.nan
+        data[20, 24, 18] = np.nan  # in the brain: elsewhere it is no measurement
         save_image(files["two"], data, affine)
     elif kind == "constant":
         save_image(files["two"], np.full_like(data, 3), affine)
