@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from nipype.interfaces.base import Interface
 
 from n2a_bids.config import AlignConfig, DenoiseConfig
+from n2a_bids.dataset.read.given_masks import owner_of_mask
 from n2a_bids.dataset.read.gradient_tables import read_header
 from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
-from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid, owner_of_mask
+from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed, write_record

@@ -109,8 +109,7 @@ def content_problem(path: Path, most_missing: float = 0.0) -> str:
 
     def check(file: Path) -> None:
         check_file(file)
-        image = open_nifti(file)
-        _check_geometry(file, image)
+        _check_geometry(file, image := open_nifti(file))
         _check_values(file, image, most_missing)
 
     return problem_found_by(check, Path(path))
