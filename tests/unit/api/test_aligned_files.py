@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nb
 import numpy as np
 import pytest
+from nipype.interfaces.base import Undefined
 from small_dataset import head_phantom
 
+import n2a_bids
 from n2a_bids.api import aligned_files
-from n2a_bids.api.aligned_files import AlignmentOptions, align_files
+from n2a_bids.api.aligned_files import AlignedFiles, AlignmentOptions, align_files
+from n2a_bids.cli.tools import main
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
 from n2a_bids.interfaces.odd_reference import note_spoiled_reference
-from n2a_bids.io.json import read_typed, write_record
+from n2a_bids.io.json import write_record
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -42,13 +44,18 @@ def test_an_odd_reference_is_left_out_and_named_where_it_stood(tmp_path, monkeyp
             raise BIDSDataError("spoiled")
         rows = tuple(AlignedRepetition(file=one.file) for one in images)
         record = write_record(AlignmentRecord(repetitions=rows), folder / "alignment.json")
-        return SimpleNamespace(accepted=[0, 1], record_file=record, warnings=[])
+        outputs = {"brain_mask": "mask", "common_mask": "mask", "measured_file": Undefined}
+        return SimpleNamespace(
+            out_files=["0", "2"], out_transforms=["0", "2"], **outputs,
+            accepted=[0, 1], record_file=record, warnings=[],
+        )  # fmt: skip
 
     monkeypatch.setattr(aligned_files, "_mask_interface", mask)
     monkeypatch.setattr(aligned_files, "_align_to", align)
     found = align_files(paths, tmp_path / "work", AlignmentOptions())
-    assert found.accepted == [0, 2]
-    rows = read_typed(AlignmentRecord, Path(found.record_file)).repetitions
+    assert found.accepted == (0, 2)
+    assert found.reference == paths[0] and found.measured is None
+    rows = found.record.repetitions
     assert [row.accepted for row in rows] == [True, False, True]
     assert [row.file for row in rows] == [str(paths[0]), "T1.nii.gz", str(paths[2])]
     assert rows[1].reason == "its error is large"
@@ -68,3 +75,57 @@ def test_what_fails_for_another_reason_fails(tmp_path, monkeypatch):
         align_files(
             [tmp_path / "T1.nii.gz"] * 2, tmp_path / "work", AlignmentOptions(mask=tmp_path / "mask.nii.gz")
         )
+
+
+class _Seen(Exception):
+    """Ends the denoising where its job is known."""
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two small images with noise, as files."""
+    paths = [tmp_path / f"run-{number}.nii.gz" for number in (1, 2)]
+    for seed, path in enumerate(paths):
+        values = 100 + np.random.default_rng(seed).normal(0, 5, (16, 16, 16))
+        nb.save(nb.Nifti1Image(values.astype(np.float32), np.eye(4)), path)
+    return paths
+
+
+@pytest.mark.parametrize("caller", ["function", "command"])
+def test_noise_is_compared_and_its_matrix_looked_for_before_interpolation(
+    caller, runs, tmp_path, monkeypatch
+):
+    """As in the app, its k-space is that of the reference as stored; runs were compared as acquired."""
+    files = {
+        name: tmp_path / f"{name}.nii.gz" for name in ("one", "two", "brain", "common", "stored", "measured")
+    }
+    rows = tuple(AlignedRepetition(file=path.name) for path in runs)
+    aligned = AlignedFiles(
+        runs=(files["one"], files["two"]),
+        brain_mask=files["brain"],
+        common_mask=files["common"],
+        transforms=(),
+        reference=files["stored"],
+        accepted=(0, 1),
+        record=AlignmentRecord(repetitions=rows),
+        measured=files["measured"],
+    )
+    seen = []
+
+    def note(request, *_):
+        seen.append(getattr(request, "job", request))
+        raise _Seen
+
+    monkeypatch.setattr("n2a_bids.api.aligned_files.align_files", lambda *_: aligned)
+    monkeypatch.setattr("n2a_bids.api.denoising.align_files", lambda *_: aligned)
+    monkeypatch.setattr("n2a_bids.api.denoising.denoise_files", note)
+    monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", note)
+    if caller == "function":
+        with pytest.raises(_Seen):
+            n2a_bids.denoise(runs, random_seed=5)
+    else:
+        assert main(["denoise", *map(str, runs), "--random-seed", "5", "--out", str(tmp_path / "o.nii.gz")])
+    (job,) = seen
+    assert job.runs == aligned.runs and job.mask == files["brain"] and job.measured == files["measured"]
+    assert job.stored == (files["stored"],) and job.allow_shared_noise
+    assert job.denoise.random_seed == 5
