@@ -17,6 +17,8 @@ from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, apply_scales
 
 _SHADING_VOXELS = 5.0
 """SD of the blur that takes out detail and leaves shading, which is no matter of it."""
+_LEAST_LEVEL = 0.1
+"""Of the mean of the brain, that the darkest part of its smooth brightness must have to tell a gain."""
 _BAND_VOXELS = (1.2, 3.0)
 """SDs of the blurs between which there is little noise, and much of what motion during the scan leaves."""
 _MOST_UNLIKE = 0.005
@@ -144,14 +146,26 @@ def _compare(images: NDArray[np.float32], mask: Mask) -> RunDifferences:
     """Measure how aligned runs differ."""
     box = bounding_box(mask, 1)
     images, mask = images[(slice(None), *box)], mask[box]
-    matched = apply_scales(match_scales(images, mask), images)
     coarse = MaskedSmoother(mask, _SHADING_VOXELS)
+    images = _shaded_alike(images, mask, coarse)
+    matched = apply_scales(match_scales(images, mask), images)
     fine, middle = (MaskedSmoother(mask, sd) for sd in _BAND_VOXELS)
     detail = np.stack([image[mask] - coarse.in_mask(image) for image in matched])
     band = np.stack([fine.in_mask(image) - middle.in_mask(image) for image in matched])
     spread = detail.var(axis=0)
     counted = spread <= np.quantile(spread, 1 - _MOST_UNLIKE)
     return RunDifferences(*(_squared_differences(values[:, counted]) for values in (detail, band)))
+
+
+def _shaded_alike(images: NDArray[np.float32], mask: Mask, coarse: MaskedSmoother) -> NDArray[np.float32]:
+    """The images with one smooth brightness, zero elsewhere: where shading differs, so does contrast."""
+    levels = np.stack([coarse.in_mask(image) for image in images])
+    levels /= levels.mean(axis=1, keepdims=True)
+    if not levels.min() > _LEAST_LEVEL:
+        return images  # values around zero, whose mean tells no gain
+    alike = np.zeros_like(images)
+    alike[:, mask] = images[:, mask] * (levels.mean(axis=0) / levels)
+    return alike
 
 
 def _squared_differences(values: NDArray[np.float32]) -> NDArray[np.float64]:

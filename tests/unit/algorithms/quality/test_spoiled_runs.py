@@ -61,6 +61,15 @@ def test_noise_alone_spoils_no_run(head, noise_sds):
     assert find_spoiled_runs(runs, head[1]) == ()
 
 
+@pytest.mark.parametrize("offset", [0, -600])
+def test_shading_spoils_no_run(head, offset):
+    """Another place in the coil: brighter on one side, its contrast too; also of values around zero."""
+    shading = np.linspace(0.7, 1.3, head[0].shape[0])[:, None, None] if not offset else 1
+    signals = (head[0], head[0], head[0] * shading)
+    runs = np.stack([scan(signal, 10, seed) for seed, signal in enumerate(signals)])
+    assert find_spoiled_runs(runs + np.float32(offset), head[1]) == ()
+
+
 def test_two_runs_tell_nothing(head, of_two_poses):
     """Of a difference of two nobody knows whose it is."""
     runs = np.stack([scan(head[0], 20, 0), scan(of_two_poses, 20, 1)])
