@@ -8,6 +8,8 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
+from n2a_bids.algorithms.preparation.gap_filling import mend_series
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
@@ -50,6 +52,8 @@ def find_series_brain(job: DenoiseJob, folder: Path) -> SeriesBrain:
             f"{path}: expected {n_volumes} rows in {job.bvals}, and a b0 to find the brain in; "
             f"found {table.bvals.size} with {int(table.is_b0.sum())} b0s; correct the table, or give --mask"
         )
+    if not np.isfinite(data).all():
+        mend_series(data, voxel_sizes_mm(affine))
     model = nb.Nifti1Image(np.zeros(data.shape[:3], np.float32), affine)
     nb.save(model, folder / "grid.nii.gz")
     b0 = save_like(data[..., table.is_b0].mean(axis=-1), folder / "grid.nii.gz", folder / "b0.nii.gz")

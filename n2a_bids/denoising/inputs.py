@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series
+from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series, mend_series
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -142,7 +142,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
     Raises
     ------
     BIDSDataError
-        If a file is missing, is not NIfTI, holds NaN (a series or micrograph; of heads that is a gap), is
+        If a file is missing, is not NIfTI, holds NaN in single voxels (over an area it is a gap), is
         constant in the mask, lies on another grid, or is a copy of another.
     """
     needed_gb = least_memory_gb(job.runs)
@@ -219,6 +219,9 @@ def _load_measured(
     if job.micrograph or (len(images) < 2 and np.isfinite(images[0]).all()):
         return images, None
     if images[0].ndim > 3:
+        for path, series in zip(job.runs, images, strict=True):
+            if not np.isfinite(series).all() and not np.isfinite(mend_series(series, sizes_mm)).all():
+                raise BIDSDataError(_not_finite(path, " in single voxels"))
         return _fill_series(images, mask)
     gaps = [find_gaps(image, sizes_mm) for image in images]
     if not any(one.any for one in gaps):

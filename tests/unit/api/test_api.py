@@ -308,6 +308,28 @@ def test_nan_around_one_head_is_no_measurement(runs):
     np.testing.assert_allclose(found[:, :, :32], data[:, :, :32], atol=0.01)
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_nan_around_series_is_no_measurement(given, monkeypatch):
+    """As in the app: the mean of two is what it is with zeros; single voxels of NaN are named."""
+    signal, gradients = head()
+    noise = np.random.default_rng(0).normal(0, 3, (2, *signal.shape))
+    series, affine = np.abs(signal + noise).astype(np.float32), np.diag([2.5, 2.5, 2.5, 1])
+    mask, kind = (signal[..., 0] > 0, affine), {"strategy": "mean", "gradients": gradients}
+    monkeypatch.setattr(
+        "n2a_bids.denoising.brain.find_b0_brain",
+        lambda b0, *rest, **options: SimpleNamespace(mask=np.isfinite(nb.load(b0).get_fdata()) & mask[0]),
+    )
+    results = []
+    for fill in (0, np.nan):
+        series[:, :3] = fill
+        images = [(one, affine) for one in series]
+        results.append(n2a_bids.denoise(images, mask if given else None, **kind).image.get_fdata())
+    np.testing.assert_allclose(*results, atol=0.01)
+    series[1, 12, 12, 8, 4] = np.nan
+    with pytest.raises(BIDSDataError, match=r"^image 2: expected finite.*in single voxels"):
+        n2a_bids.denoise([(one, affine) for one in series], mask, **kind)
+
+
 @pytest.mark.parametrize("name", ["random_seed", "threads"])
 def test_seeds_and_threads_are_whole_numbers(runs, name):
     """Those of numpy, too."""
