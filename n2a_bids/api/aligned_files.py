@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from nipype.interfaces.base import Interface
+from nipype.interfaces.base import Interface, isdefined
 
 from n2a_bids.config import AlignConfig, DenoiseConfig
 from n2a_bids.dataset.read.given_masks import owner_of_mask
 from n2a_bids.dataset.read.gradient_tables import read_header
 from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
+from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
@@ -33,18 +34,52 @@ class AlignmentOptions:
     mask: Path | None = None
     """Brain of the image that has its grid, else of the first; None: it is found in each."""
     config: AlignConfig = field(default_factory=AlignConfig)
-    different_contrast: bool = False
+    same_contrast: bool = True
+    """False for echoes, whose intensities and shading need not agree."""
     random_seed: int = RANDOM_SEED
     threads: int = 1
 
     @property
     def thresholds(self) -> dict[str, float | str]:
         """Space and thresholds, as `AlignRepetitions` takes them."""
-        return asdict(self.config) | ({"min_correlation": -1.0} if self.different_contrast else {})
+        return asdict(self.config) | ({} if self.same_contrast else {"min_correlation": -1.0})
 
 
-def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> SimpleNamespace:
-    """Align image files, as the workflow of the app does.
+@dataclass(frozen=True, slots=True)
+class AlignedFiles:
+    """Repetitions on one grid, as files."""
+
+    runs: tuple[Path, ...]
+    """Accepted repetitions."""
+    brain_mask: Path
+    common_mask: Path
+    """Brain inside the field of view of every accepted repetition."""
+    transforms: tuple[Path, ...]
+    """World of the result to world of each accepted repetition."""
+    reference: Path
+    """As it was stored, before any interpolation."""
+    accepted: tuple[int, ...]
+    """Which of the images the accepted ones are, from 0."""
+    record: AlignmentRecord
+    measured: Path | None = None
+    """How many repetitions were measured at each voxel; None where all were."""
+    warnings: tuple[str, ...] = ()
+
+    def denoised_by(self, job: DenoiseJob) -> DenoiseJob:
+        """The job, to be done on these files."""
+        return replace(
+            job,
+            runs=self.runs,
+            mask=self.brain_mask,
+            measured=self.measured,
+            stored=(self.reference,),
+            # They were compared as they were acquired.
+            allow_shared_noise=True,
+        )
+
+
+def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> AlignedFiles:
+    """Align image files, as the workflow of the app does; what gaps warn of comes first.
 
     Parameters
     ----------
@@ -53,11 +88,6 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
     folder : Path
         For all files that come about.
     how : AlignmentOptions
-
-    Returns
-    -------
-    outputs : namespace
-        The outputs of `AlignRepetitions`, with the warnings of `FindGaps` before its own.
     """
     if len(paths) < 2:
         raise BIDSDataError(f"expected two images or more to align, found {len(paths)}")
@@ -83,10 +113,18 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
                 raise
             # As the app does: each round leaves an image out, so that there is a last one.
             odd[kept.pop(chosen.index)] = read_typed(OddReference, note).reason
-    found.accepted = [kept[index] for index in found.accepted]
     _add_odd(Path(found.record_file), {index: (paths[index].name, reason) for index, reason in odd.items()})
-    found.warnings = [*gaps.warnings, *found.warnings]
-    return found
+    return AlignedFiles(
+        tuple(map(Path, found.out_files)),
+        Path(found.brain_mask),
+        Path(found.common_mask),
+        tuple(map(Path, found.out_transforms)),
+        Path(chosen.reference_file),
+        tuple(kept[index] for index in found.accepted),
+        read_typed(AlignmentRecord, Path(found.record_file)),
+        Path(found.measured_file) if isdefined(found.measured_file) else None,
+        (*gaps.warnings, *found.warnings),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +162,7 @@ def _align_to(
         reference_reason=chosen.reason,
         contrast_to_noise=chosen.contrast_to_noise,
         transforms=_register(chosen, folder, how),
-        match_shading=not how.different_contrast,
+        match_shading=how.same_contrast,
         may_leave_out_reference=owner is None,
         may_leave_out_spoiled_reference=owner is None,
         **how.thresholds,
@@ -159,7 +197,7 @@ def _register(chosen: SimpleNamespace, folder: Path, how: AlignmentOptions) -> l
             moving_file=image,
             moving_mask=brain,
             moving_gaps=missing,
-            match_shading=not how.different_contrast,
+            match_shading=how.same_contrast,
             random_seed=how.random_seed,
         )
         transforms.append(run_interface(interface, folder / f"register-{index}").out_transform)

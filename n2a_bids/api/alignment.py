@@ -23,7 +23,6 @@ from n2a_bids.config import AlignConfig
 from n2a_bids.config.options import check_choices
 from n2a_bids.interfaces.anat.mask import BrainMask
 from n2a_bids.interfaces.gaps import FindGaps
-from n2a_bids.io.json import read_typed
 from n2a_bids.io.transforms import read_itk_transform
 from n2a_bids.record.alignment import AlignmentRecord
 

@@ -133,12 +133,6 @@ def denoise(
         if not paths:
             raise BIDSDataError("expected one image or more to denoise, found none")
         given = None if mask is None else write_mask(mask, folder)
-        if gradients is not None:
-            ready = _prepare_series(paths, given, gradients, folder)
-        elif align and len(paths) > 1:
-            ready = _prepare_aligned(paths, folder, replace(how, mask=given))
-        else:
-            ready = _prepare_as_they_lie(paths, given, folder, how.threads)
         job = DenoiseJob(
             tuple(paths), given, settings, omp_nthreads=threads, different_contrast=different_contrast
         )
@@ -148,8 +142,7 @@ def denoise(
             found = align_files(paths, folder, replace(how, mask=given))
             ready = _Ready(found.denoised_by(job), found.warnings, found.record)
         else:
-            brain = given or write_brain_mask(paths[0], folder / "brain.nii.gz", how.threads)
-            ready = _Ready(replace(job, mask=brain))
+            ready = _prepare_as_they_lie(job, folder, how.threads)
         return _as_images(denoise_files(ready.job, report or (lambda message: None)), ready)
 
 
@@ -178,30 +171,19 @@ def _settings(
     return settings
 
 
-def _prepare_aligned(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> _Ready:
-    found = align_files(paths, folder, how)
-    measured = found.measured_file
-    return _Ready(
-        [Path(path) for path in found.out_files],
-        Path(found.brain_mask),
-        {"measured": Path(measured)} if isdefined(measured) else {},
-        read_typed(AlignmentRecord, Path(found.record_file)),
-        found.warnings,
-    )
+def _prepare_as_they_lie(job: DenoiseJob, folder: Path, threads: int) -> _Ready:
+    refuse_unsound(job.runs)
+    brain = job.mask or write_brain_mask(job.runs[0], folder / "brain.nii.gz", threads)
+    return _Ready(replace(job, mask=brain))
 
 
-def _prepare_as_they_lie(paths: Sequence[Path], mask: Path | None, folder: Path, threads: int) -> _Ready:
-    refuse_unsound(paths)
-    return _Ready(paths, mask or write_brain_mask(paths[0], folder / "brain.nii.gz", threads))
-
-
-def _prepare_series(
-    paths: Sequence[Path], mask: Path | None, gradients: GradientTable, folder: Path
-) -> _Ready:
-    refuse_unsound(paths)
-    table = _write_gradients(gradients, folder)
-    brain = mask or find_series_brain(DenoiseJob(tuple(paths), **table), folder)
-    return _Ready(paths, brain, table)
+def _prepare_series(job: DenoiseJob, gradients: GradientTable, folder: Path) -> _Ready:
+    refuse_unsound(job.runs)
+    job = replace(job, **_write_gradients(gradients, folder))
+    if job.mask is not None:
+        return _Ready(job)
+    brain = find_series_brain(job, folder)
+    return _Ready(replace(job, mask=brain.mask_file), brain.warnings)
 
 
 def _as_images(result: DenoiseResult, ready: _Ready) -> Denoised:

@@ -91,7 +91,7 @@ def init_align_wf(
     registration = RegisterRigid(random_seed=random_seed, match_shading=same_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
     may_leave_out = _may_leave_out(required_index, of_one_echo)
-    resample = _resample_node(config, processing_steps, different_contrast, may_leave_out)
+    resample = _resample_node(config, processing_steps, same_contrast, may_leave_out)
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
     moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
@@ -114,14 +114,14 @@ def init_align_wf(
 
 
 def _describe(config: AlignConfig) -> str:
-    space = MIDSPACE if config.space == "halfway" else ""
+    space = MIDSPACE if config.space == "midspace" else ""
     return joined_sentences([sentence("aligned", repetitions="The repetitions", space=space)])
 
 
 def _resample_node(
     config: AlignConfig,
     processing_steps: Sequence[int],
-    different_contrast: bool,
+    same_contrast: bool,
     may_leave_out: dict[str, bool],
 ) -> Node:
     """The node that judges each repetition and resamples it once."""
@@ -131,7 +131,7 @@ def _resample_node(
     interface = AlignRepetitions(
         space=config.space,
         processing_steps=list(processing_steps),
-        match_shading=not different_contrast,
+        match_shading=same_contrast,
         **may_leave_out,
         **thresholds,
     )

@@ -12,7 +12,6 @@ from n2a_bids.contrasts import find_contrast
 from n2a_bids.dataset.grouping.sidecar_duplicates import count_processing
 from n2a_bids.dataset.read.given_masks import find_brain_mask, owner_of_mask
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.interfaces.training_group import ListTrainingGroup

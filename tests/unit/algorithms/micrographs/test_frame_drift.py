@@ -39,6 +39,7 @@ def test_two_frames_and_drift_that_does_not_matter_tell_no_path(n_frames, step):
     assert estimate_frame_drift(movie(200, np.outer(np.arange(n_frames), (step, 0)))) is None
 
 
+@pytest.mark.slow
 def test_a_specimen_that_stands_is_not_moved_by_noise():
     """One count in ten pixels of a large field: frames lie well, by some pixels, on noise that they share."""
     rng = np.random.default_rng(1)

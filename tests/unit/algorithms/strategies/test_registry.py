@@ -249,7 +249,8 @@ def _auto_with_short_training(repetitions):
     return get_strategy("auto").denoise(repetitions, config, _context())
 
 
-@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.slow), 0.35])
+@pytest.mark.slow
+@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.proof), 0.35])
 def test_auto_takes_the_rician_bias_out(shift_voxels):
     """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
     repetitions, clean, mask = _magnitudes(shift_voxels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from constant_images import save_ones
 
@@ -115,10 +116,10 @@ def test_the_owner_of_a_mask_has_its_grid_and_its_name(unit, anat):
     """Runs of one session often have one grid, and the head lies elsewhere in the second."""
     paths = [image.path for image in unit.images]
     names = ("desc-brain", "run-1_desc-brain", "run-2_desc-brain", "run-02_space-T1w_desc-brain")
-    masks = [save(anat / f"sub-01_ses-a_{name}_mask.nii.gz") for name in names]
+    masks = [save_ones(anat / f"sub-01_ses-a_{name}_mask.nii.gz") for name in names]
     assert [owner_of_mask(mask, paths) for mask in masks] == [0, 0, 1, 1]
-    save(paths[1], affine=np.diag([3.0, 2, 2, 1]))
+    save_ones(paths[1], affine=np.diag([3.0, 2, 2, 1]))
     assert owner_of_mask(masks[2], paths) == 0, "drawn on the grid of the first"
-    assert owner_of_mask(save(anat / "mask.nii.gz", affine=np.diag([3.0, 2, 2, 1])), paths) == 1
+    assert owner_of_mask(save_ones(anat / "mask.nii.gz", affine=np.diag([3.0, 2, 2, 1])), paths) == 1
     paths[1].write_bytes(b"broken")
     assert owner_of_mask(masks[0], paths) == 0

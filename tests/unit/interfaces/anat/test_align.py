@@ -240,13 +240,13 @@ def test_a_run_that_was_moved_during_its_scan_is_left_out(
         itk(tmp_path, "still", np.eye(4)),
     )
     transforms = [itk(tmp_path, "shift", shift), still]
-    outputs = align(tmp_path, files, write("mask", head[1]), transforms, space="halfway")
+    outputs = align(tmp_path, files, write("mask", head[1]), transforms, space="midspace")
     assert outputs.accepted == [0, 1] and len(outputs.out_files) == 2 and not outputs.warnings
     rows = json.loads(Path(outputs.record_file).read_text())["repetitions"]
     assert "times that of the others" in rows[2]["reason"]
     (tmp_path / "without").mkdir()
     without = align(
-        tmp_path / "without", files[:2], str(tmp_path / "mask.nii.gz"), transforms[:1], space="halfway"
+        tmp_path / "without", files[:2], str(tmp_path / "mask.nii.gz"), transforms[:1], space="midspace"
     )
     for path, same in zip(outputs.out_files, without.out_files, strict=True):
         np.testing.assert_array_equal(nb.load(path).get_fdata(), nb.load(same).get_fdata())

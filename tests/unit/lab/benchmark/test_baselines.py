@@ -63,7 +63,7 @@ def textured_ball():
     return truth, mask
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_coloured():
     """And where noise is white and even it is the same method."""
     pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")

@@ -1,6 +1,7 @@
 """Ways to bring a moved repetition to the first one."""
 
 import numpy as np
+import pytest
 from written_tables import read_rows
 
 from n2a_bids.lab.benchmark.anat.interpolation import WAYS, run_interpolation
