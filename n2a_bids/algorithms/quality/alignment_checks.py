@@ -68,21 +68,23 @@ def with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
     thresholds : QCThresholds
         For its voxels.
     """
+    told = found.overlap, found.structure_correlation, found.correlation_after
+    shown, folds, alike = map(rounded_down, told)
     reasons: Sequence[tuple[bool, str]] = (
         (
             found.overlap < thresholds.min_overlap,
-            f"its field of view holds {found.overlap:.0%} of the brain, at least "
+            f"its field of view holds {shown:.0%} of the brain, at least "
             f"{thresholds.min_overlap:.0%} is needed",
         ),
         (
             found.structure_correlation < thresholds.min_structure_correlation,
-            f"the folds of the brain do not match (correlation {found.structure_correlation:.2f}, at least "
+            f"the folds of the brain do not match (correlation {folds:.2f}, at least "
             f"{thresholds.min_structure_correlation:.2f} is needed): another person, or alignment failed",
         ),
         (
             found.correlation_after < thresholds.min_correlation,
             f"its contrast {'or shading ' if found.structure_correlation > _SAME_FOLDS else ''}differs "
-            f"(correlation {found.correlation_after:.2f} after alignment, at least "
+            f"(correlation {alike:.2f} after alignment, at least "
             f"{thresholds.min_correlation:.2f} is needed)",
         ),
     )
@@ -116,6 +118,17 @@ def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
         ),
     )
     return [text for applies, text in reasons if applies]
+
+
+def rounded_down(value: float) -> float:
+    """A fraction in hundredths, so that what fails a limit is not told as the limit itself.
+
+    Examples
+    --------
+    >>> f"{rounded_down(0.8996):.0%} shown, 90% needed"
+    '89% shown, 90% needed'
+    """
+    return float(np.floor(100 * value) / 100)
 
 
 def least_structure(at_1mm: float, voxel_mm: float) -> float:

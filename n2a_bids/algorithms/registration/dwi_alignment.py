@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.normalization import Volume
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds, motion_reasons
+from n2a_bids.algorithms.quality.alignment_checks import (
+    AlignmentQC,
+    QCThresholds,
+    motion_reasons,
+    rounded_down,
+)
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
@@ -116,20 +121,22 @@ def _reasons(found: AlignmentQC, thresholds: QCThresholds, sizes_mm: tuple[float
     # Of one head turned by 7 to 24 degrees, slices of 5.2 mm had correlations of 0.77 and 0.81.
     thick = max(sizes_mm) if max(sizes_mm) > _THICK_SLICES * min(sizes_mm) else None
     elsewhere = f", slices of {thick:.1f} mm that cut the brain elsewhere" if thick else ""
+    told = found.overlap, found.structure_correlation, found.correlation_after
+    shown, folds, alike = map(rounded_down, told)
     limits = (
         (
             found.overlap < thresholds.min_overlap,
-            f"it shows {found.overlap:.0%} of the brain, at least {thresholds.min_overlap:.0%} is needed",
+            f"it shows {shown:.0%} of the brain, at least {thresholds.min_overlap:.0%} is needed",
         ),
         (
             found.correlation_after < thresholds.min_correlation,
-            f"its b0 does not match (correlation {found.correlation_after:.2f} after alignment, at least "
+            f"its b0 does not match (correlation {alike:.2f} after alignment, at least "
             f"{thresholds.min_correlation:.2f} is needed): another person or contrast{elsewhere}, or "
             "alignment failed",
         ),
         (
             found.structure_correlation < thresholds.min_structure_correlation,
-            f"the folds of the brain do not match (correlation {found.structure_correlation:.2f}, at least "
+            f"the folds of the brain do not match (correlation {folds:.2f}, at least "
             f"{thresholds.min_structure_correlation:.2f} is needed)",
         ),
     )

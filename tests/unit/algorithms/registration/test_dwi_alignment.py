@@ -171,6 +171,10 @@ def test_a_gate_on_the_view():
     seen[:14] = True
     found = judge_series(reference, reference.image, reference.image, seen, Affine(), _GATES)
     assert "of the brain, at least 90% is needed" in found.reason
+    seen[:] = True
+    seen[tuple(np.argwhere(reference.mask)[: int(0.102 * reference.mask.sum())].T)] = False
+    found = judge_series(reference, reference.image, reference.image, seen, Affine(), _GATES)
+    assert "89% of the brain, at least 90% is needed" in found.reason, "never 90% of 90%"
 
 
 def test_distortion_is_undone_along_the_axis_of_each_array():
