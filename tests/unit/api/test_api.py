@@ -313,7 +313,7 @@ def test_nan_around_series_is_no_measurement(given, monkeypatch):
     """As in the app: the mean of two is what it is with zeros; single voxels of NaN are named."""
     signal, gradients = head()
     noise = np.random.default_rng(0).normal(0, 3, (2, *signal.shape))
-    series, affine = np.abs(signal + noise).astype(np.float32), np.diag([2.5, 2.5, 2.5, 1])
+    series, affine = np.abs(signal + noise).astype(np.float32), np.diag([4, 4, 4, 1])
     mask, kind = (signal[..., 0] > 0, affine), {"strategy": "mean", "gradients": gradients}
     monkeypatch.setattr(
         "n2a_bids.denoising.brain.find_b0_brain",
