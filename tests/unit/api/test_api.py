@@ -317,7 +317,9 @@ def test_nan_around_series_is_no_measurement(given, monkeypatch):
     mask, kind = (signal[..., 0] > 0, affine), {"strategy": "mean", "gradients": gradients}
     monkeypatch.setattr(
         "n2a_bids.denoising.brain.find_b0_brain",
-        lambda b0, *rest, **options: SimpleNamespace(mask=np.isfinite(nb.load(b0).get_fdata()) & mask[0]),
+        lambda b0, *rest, **options: SimpleNamespace(
+            mask=np.isfinite(nb.load(b0).get_fdata()) & mask[0], warning=""
+        ),
     )
     results = []
     for fill in (0, np.nan):
