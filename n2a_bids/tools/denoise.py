@@ -43,8 +43,9 @@ def run_denoise_command(request: DenoiseCommand) -> None:
     """
     job = request.job
     has_table = job.bvals is not None or job.bvecs is not None
-    if takes_micrographs(job) or job.micrograph or has_table or not job.runs:
-        if has_table and not job.micrograph:
+    has_exposures = takes_micrographs(job) or bool(job.micrograph)
+    if has_exposures or has_table or not job.runs:
+        if has_table and not has_exposures:
             _refuse_unsound(job.runs)
         as_they_lie = job.exposures.as_they_lie or request.no_align
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
