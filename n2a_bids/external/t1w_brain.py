@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids.algorithms.quality.mask_checks import shows_structure
+from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import load
@@ -14,6 +15,10 @@ from n2a_bids.system.child import run_module
 
 _BRAIN_VOLUME_ML = (200.0, 2600.0)
 """Smallest newborn and largest adult brains, with a wide margin for poor masks."""
+_FEWEST_VOXELS = 500
+"""Of a brain that could be aligned at all."""
+GIVE_A_MASK = "give a mask of your own (--derivatives NAME=PATH; of n2a-tools denoise, --mask)"
+"""What to do about a brain that was not found, in the words of both commands."""
 
 
 def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
@@ -38,7 +43,7 @@ def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
 
 
 def check_brain(mask: Path, image: Path, source: str) -> Path:
-    """The mask itself, if it can be a brain.
+    """The mask itself, if it can be that of a human brain.
 
     Parameters
     ----------
@@ -54,21 +59,56 @@ def check_brain(mask: Path, image: Path, source: str) -> Path:
     BIDSDataError
         If the mask is too small or too large for a brain, or the image shows nothing but noise in it.
     """
+    return _check(mask, image, source, _BRAIN_VOLUME_ML, GIVE_A_MASK)
+
+
+def check_given_mask(mask: Path, image: Path, given: Path) -> Path:
+    """The mask itself, if it can be that of any brain: users may bring those of animals.
+
+    Parameters
+    ----------
+    mask : Path
+        On the grid of the image.
+    image : Path
+        Head.
+    given : Path
+        The mask that the user brought.
+
+    Raises
+    ------
+    BIDSDataError
+        If the mask has too few voxels or is too large, or the image shows nothing but noise in it.
+    """
+    count = int(np.count_nonzero(load(mask)[0] > 0.5))
+    if 0 < count < _FEWEST_VOXELS:
+        raise BIDSDataError(
+            f"{image}: expected a brain of {_FEWEST_VOXELS} voxels or more in {given}, found {count}; "
+            "look whether it lies on the head, and at the voxel sizes of both"
+        )
+    volume_ml = (0.0, _BRAIN_VOLUME_ML[1])
+    return _check(mask, image, str(given), volume_ml, "look whether the mask lies on the brain of the image")
+
+
+def _check(mask: Path, image: Path, source: str, volumes_ml: tuple[float, float], remedy: str) -> Path:
+    """The mask itself, if its volume lies in a range and there is anatomy in it."""
     data, affine = load(mask)
-    volume_ml = float(np.count_nonzero(data > 0.5) * np.prod(voxel_sizes_mm(affine)) / 1000)
-    low, high = _BRAIN_VOLUME_ML
-    if not low <= volume_ml <= high:
+    inside, sizes_mm = data > 0.5, voxel_sizes_mm(affine)
+    volume_ml = float(np.count_nonzero(inside) * np.prod(sizes_mm) / 1000)
+    low, high = volumes_ml
+    if not low <= volume_ml <= high or volume_ml == 0:
         found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
         raise BIDSDataError(
             f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
-            "the image, and if it is a head, give a mask of your own with --derivatives NAME=PATH"
+            f"the image, and if it is a head, {remedy}"
         )
-    is_structured, correlation = shows_structure(load(image)[0], data > 0.5, voxel_sizes_mm(affine))
+    # Structure is smaller in small brains.
+    as_in_large = np.array(sizes_mm) / size_factor(inside, sizes_mm)
+    is_structured, correlation = shows_structure(load(image)[0], inside, as_in_large)
     if not is_structured:
         raise BIDSDataError(
             f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
             f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
-            "head, give a mask of your own with --derivatives NAME=PATH"
+            f"head, {remedy}"
         )
     return mask
 

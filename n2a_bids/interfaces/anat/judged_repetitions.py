@@ -17,6 +17,7 @@ from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, move_mask
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix
+from n2a_bids.external.t1w_brain import GIVE_A_MASK
 from n2a_bids.io.images import load, same_grid, save_like
 
 _ALONE = "where others were measured: these alone stand there, with more noise than elsewhere"
@@ -64,8 +65,8 @@ def too_few(repetitions: list[JudgedRepetition]) -> str:
     )
     return (
         f"{reference}: expected at least one more repetition of this image that can be aligned with it, "
-        f"found none. {refused}. Look at the images; put a second acquisition in place of a copy, exclude "
-        "wrong images with --bids-filter-file, or give a better brain mask with --derivatives NAME=PATH"
+        f"found none. {refused}. Look at the images; put a second acquisition in place of a copy, leave "
+        f"wrong images out (--bids-filter-file), or, where the brain was missed, {GIVE_A_MASK}"
     )
 
 

@@ -21,7 +21,7 @@ from n2a_bids.algorithms.registration.placed_images import PlacedImage, find_sta
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.network_brain import find_by_network
-from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
+from n2a_bids.external.t1w_brain import check_brain, check_given_mask, packaged_template, write_brain_mask
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
@@ -142,7 +142,7 @@ class GivenBrainMask(ResumableInterface):
         motion = Affine() if owner == image else find_start(_head(owner), _head(image))
         inside = mask_in_world(mask, image, ~motion)
         out_mask = save_like(inside, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
-        self._results["out_mask"] = os.fspath(check_brain(out_mask, image, os.fspath(mask)))
+        self._results["out_mask"] = os.fspath(check_given_mask(out_mask, image, mask))
         return runtime
 
 

@@ -67,8 +67,28 @@ def test_empty_brain_mask_is_an_error_that_names_the_image(head_files, tmp_path)
     """An empty mask is refused with what to do."""
     image, mask = head_files
     empty = save_like(np.zeros(load(mask)[0].shape), image, tmp_path / "empty.nii.gz", np.uint8)
-    with pytest.raises(BIDSDataError, match=r"run-1_T1w.*an empty mask.*--derivatives"):
+    with pytest.raises(BIDSDataError, match=r"run-1_T1w.*an empty mask.*lies on the brain"):
         GivenBrainMask(in_file=image, mask_file=empty).run(cwd=str(tmp_path))
+
+
+@pytest.mark.parametrize(("edge", "taken"), [(0.1, True), (0.1, False)], ids=["animal", "speck"])
+def test_a_given_mask_may_be_that_of_a_small_brain(head_files, tmp_path, edge, taken):
+    """A head a tenth as long as ours was refused, for a mask of the user; some voxels are no brain."""
+    image, mask = (nb.load(path) for path in head_files)
+    small = image.affine @ np.diag([edge, edge, edge, 1])
+    inside = np.asarray(mask.dataobj)
+    if not taken:
+        inside[np.cumsum(inside.ravel()).reshape(inside.shape) > 400] = 0
+    head, drawn = tmp_path / "rat.nii.gz", tmp_path / "rat_mask.nii.gz"
+    nb.Nifti1Image(np.asarray(image.dataobj), small).to_filename(head)
+    nb.Nifti1Image(inside, small).to_filename(drawn)
+    given = GivenBrainMask(in_file=head, mask_file=drawn)
+    if taken:
+        found = given.run(cwd=str(tmp_path)).outputs.out_mask
+        np.testing.assert_array_equal(load(found)[0] > 0, inside > 0)
+    else:
+        with pytest.raises(BIDSDataError, match=r"expected a brain of 500 voxels.*rat_mask.*found 400"):
+            given.run(cwd=str(tmp_path))
 
 
 def test_absurd_brain_volume_is_an_error(head_files, tmp_path):
@@ -84,7 +104,7 @@ def test_mask_of_noise_is_an_error(head_files, tmp_path, head):
     image, mask = head_files
     noise = np.hypot(*np.random.default_rng(0).normal(0, 50, (2, *head[0].shape)))
     pure = save_like(noise, image, tmp_path / "noise.nii.gz")
-    with pytest.raises(BIDSDataError, match=r"noise\.nii\.gz.*found noise alone.*--derivatives"):
+    with pytest.raises(BIDSDataError, match=r"noise\.nii\.gz.*found noise alone.*lies on the brain"):
         GivenBrainMask(in_file=pure, mask_file=mask).run(cwd=str(tmp_path))
 
 
