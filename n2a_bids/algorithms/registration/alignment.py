@@ -13,6 +13,7 @@ from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThreshol
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
+from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
 from n2a_bids.algorithms.shading import FINE, relative_shading
@@ -84,6 +85,12 @@ def bring_to_grid(
     return aligned, inside
 
 
+def _scales_voxels(grid: PlacedImage) -> tuple[float, float]:
+    """SDs, in voxels, of the blurs of what is compared as a whole and of its fine structure."""
+    size = size_factor(grid.mask, grid.voxel_size_mm) / grid.mean_voxel_size_mm
+    return max(1.0, size * _SMOOTHING_MM), max(1.0, size * _STRUCTURE_MM)
+
+
 def judge(
     image: Volume,
     affine: Matrix,
@@ -121,7 +128,7 @@ def judge(
         if not found.reason:
             return replace(found, shading=flat.limits)
     centre = _spread_points(grid).mean(axis=0)
-    smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
+    smoothing, fine = _scales_voxels(grid)
     band = (fine, _BAND_RATIO * fine)
     noise = PairNoise.measure(grid.image, brain if brain.any() else grid.mask, image, after)
     found = AlignmentQC(
@@ -208,7 +215,7 @@ def _unless_mirrored(found: AlignmentQC, head: PlacedImage, aligned: Volume, noi
     """Metrics of a repetition, refused where it is rather a mirror image of the head."""
     if found.reason or found.correlation_after >= SURELY_ALIKE:
         return found
-    smoothing = max(1.0, _SMOOTHING_MM / head.mean_voxel_size_mm)
+    smoothing, _ = _scales_voxels(head)
     variances = noise.variances(smoothing)
     swapped = mirror_reasons(head, aligned, found.correlation_after, smoothing, variances)
     return replace(found, reason="; ".join(swapped))

@@ -16,6 +16,7 @@ from n2a_bids.algorithms.quality.alignment_checks import (
 )
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
+from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.algorithms.shading import relative_shading
@@ -60,7 +61,8 @@ def judge_series(
         Where neither has lost its signal: there they are compared. Everywhere by default.
     """
     voxel_mm = reference.mean_voxel_size_mm
-    smoothing, fine = max(1.0, _SMOOTHING_MM / voxel_mm), max(1.0, _STRUCTURE_MM / voxel_mm)
+    size = size_factor(reference.mask, reference.voxel_size_mm)
+    smoothing, fine = (max(1.0, size * scale_mm / voxel_mm) for scale_mm in (_SMOOTHING_MM, _STRUCTURE_MM))
     common = reference.mask & seen
     compared = common if whole is None else common & whole
     brain = compared if compared.any() else reference.mask

@@ -29,7 +29,8 @@ from n2a_bids.algorithms.registration.rigid_fit import (
 )
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 
-_SEARCH_VOXEL_MM = 4.0
+_SEARCH_VOXEL_MM, _SEARCH_BRAIN_MM3 = 4.0, 200_000.0
+"""Edge of the voxels in which brains of this volume and more are searched for; less in those of animals."""
 _SEARCH_ANGLES_DEG = (-40.0, -20.0, 20.0, 40.0)
 _HISTOGRAM_BINS = 24
 
@@ -114,12 +115,14 @@ def first_guess(
 
 
 def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.float32], Matrix]:
-    """Block means of about 4 mm, cropped to what is not zero."""
+    """Block means of about 4 mm, less of small brains, cropped to what is not zero."""
     size = np.array(voxel_sizes_mm(affine))
+    volume_mm3 = np.count_nonzero(image) * float(np.prod(size))
+    voxel_mm = _SEARCH_VOXEL_MM * min(1.0, float(np.cbrt(volume_mm3 / _SEARCH_BRAIN_MM3)))
     box = bounding_box(image != 0)
     start = np.array([part.start for part in box], dtype=float)
     image = image[box]
-    factor = np.maximum(1, np.round(_SEARCH_VOXEL_MM / size)).astype(int)
+    factor = np.maximum(1, np.round(voxel_mm / size)).astype(int)
     to_world = affine @ np.block([[np.diag(factor), (start + (factor - 1) / 2)[:, None]], [np.zeros(3), 1.0]])
     return block_means(image, factor), to_world
 

@@ -75,6 +75,18 @@ def test_judge_accepts_a_repetition(grid, noisy_runs):
     assert found.rotation_deg == found.translation_mm == 0
 
 
+def test_small_heads_are_judged_as_large_ones_are(grid, noisy_runs):
+    """What is compared shrinks with the head: 2 mm are half of the brain of a mouse."""
+    image = noisy_runs(1, noise_sd=40, seed=6)[0].astype(np.float32)
+    found = []
+    for edge in (0.2, 0.05):
+        small = np.diag([edge, edge, edge, 1]) @ grid.affine
+        found.append(judged(PlacedImage(grid.image, small, grid.mask), image))
+    assert found[0].structure_correlation == pytest.approx(found[1].structure_correlation, rel=1e-6)
+    assert found[0].correlation_after == pytest.approx(found[1].correlation_after, rel=1e-6)
+    assert found[0].structure_correlation > 0.5 and not found[0].reason
+
+
 def test_judge_names_another_head(grid, noisy_runs, head):
     """A head with other folds is called another person."""
     mine = PlacedImage(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
