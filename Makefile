@@ -34,7 +34,7 @@ test: $(VENV)/.installed-test
 	$(PYTEST) $(COVERAGE) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-test
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m "slow and not proof" $(PYTEST_ARGS)
 
 proofs: $(VENV)/.installed-test
 	$(PYTEST) -m proof $(PYTEST_ARGS)

@@ -89,10 +89,9 @@ def test_no_method_outlives_a_killed_benchmark(tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    folder = Path(__file__).resolve().parent
-    benchmark = subprocess.Popen(
-        [sys.executable, str(script), str(marker), str(folder), str(folder.parents[1])]
-    )
+    tests = Path(__file__).resolve().parents[1]
+    folders = [str(folder) for folder in (tests / "e2e", tests / "datasets", tests.parent)]
+    benchmark = subprocess.Popen([sys.executable, str(script), str(marker), *folders])
     wait_until(marker.exists)
     child = int(marker.read_text())
     benchmark.kill()

@@ -126,12 +126,8 @@ def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
     ]
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     metrics = json.loads((out / "metrics.json").read_text())
-    assert {row["phase"] for row in metrics["speed"]} >= {
-        "training step",
-        "recorded training step",
-        "compiled training step",
-        "ceiling",
-    }
+    phases = {row["phase"] for row in metrics["speed"]}
+    assert phases >= {"training step", "recorded training step", "ceiling"}
     assert not any("failed" in row for row in metrics["speed"])
     (denoising,) = metrics["denoising"]
     assert denoising["error_denoised"] < denoising["error_of_mean"]
