@@ -20,7 +20,7 @@ from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.io.images import UNREADABLE, load
-from n2a_bids.io.json import read_typed, write_record
+from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import ODD_REFERENCE_FILE, AlignedRepetition, AlignmentRecord, OddReference
 
 RANDOM_SEED = DenoiseConfig().random_seed
@@ -113,7 +113,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
                 raise
             # As the app does: each round leaves an image out, so that there is a last one.
             odd[kept.pop(chosen.index)] = read_typed(OddReference, note).reason
-    _add_odd(Path(found.record_file), {index: (paths[index].name, reason) for index, reason in odd.items()})
+    record = read_typed(AlignmentRecord, Path(found.record_file))
     return AlignedFiles(
         tuple(map(Path, found.out_files)),
         Path(found.brain_mask),
@@ -121,7 +121,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
         tuple(map(Path, found.out_transforms)),
         Path(chosen.reference_file),
         tuple(kept[index] for index in found.accepted),
-        read_typed(AlignmentRecord, Path(found.record_file)),
+        _with_odd(record, {index: (paths[index].name, reason) for index, reason in odd.items()}),
         Path(found.measured_file) if isdefined(found.measured_file) else None,
         (*gaps.warnings, *found.warnings),
     )
@@ -170,13 +170,12 @@ def _align_to(
     return run_interface(aligning, folder / "aligned")
 
 
-def _add_odd(record_file: Path, odd: Mapping[int, tuple[str, str]]) -> None:
-    """Name in the record, where they stand among the others, the images that were no good as references."""
-    record = read_typed(AlignmentRecord, record_file)
+def _with_odd(record: AlignmentRecord, odd: Mapping[int, tuple[str, str]]) -> AlignmentRecord:
+    """The record, in which the images that were no good as references are named at their places."""
     repetitions = list(record.repetitions)
     for index, (name, reason) in sorted(odd.items()):
         repetitions.insert(index, AlignedRepetition(file=name, accepted=False, reason=reason))
-    write_record(replace(record, repetitions=tuple(repetitions)), record_file)
+    return replace(record, repetitions=tuple(repetitions))
 
 
 def _mask_interface(path: str, how: AlignmentOptions, owner: str | None) -> Interface:
