@@ -11,17 +11,16 @@ from scipy import ndimage
 from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds, with_reason
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
-from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
+from n2a_bids.algorithms.registration.placed_images import (
+    SURELY_ALIKE,
+    PlacedImage,
+    compared_scales,
+    mirror_reasons,
+)
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
-from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
 from n2a_bids.algorithms.shading import FINE, relative_shading
-
-_SMOOTHING_MM = 2.0
-_STRUCTURE_MM = 1.2
-_BAND_RATIO = 2.5
-"""Coarse over fine scale of the structure that is compared."""
 
 
 def _spread_points(grid: PlacedImage) -> NDArray[np.float64]:
@@ -85,12 +84,6 @@ def bring_to_grid(
     return aligned, inside
 
 
-def _scales_voxels(grid: PlacedImage) -> tuple[float, float]:
-    """SDs, in voxels, of the blurs of what is compared as a whole and of its fine structure."""
-    size = size_factor(grid.mask, grid.voxel_size_mm) / grid.mean_voxel_size_mm
-    return max(1.0, size * _SMOOTHING_MM), max(1.0, size * _STRUCTURE_MM)
-
-
 def judge(
     image: Volume,
     affine: Matrix,
@@ -128,8 +121,7 @@ def judge(
         if not found.reason:
             return replace(found, shading=flat.limits)
     centre = _spread_points(grid).mean(axis=0)
-    smoothing, fine = _scales_voxels(grid)
-    band = (fine, _BAND_RATIO * fine)
+    smoothing, band = compared_scales(grid)
     noise = PairNoise.measure(grid.image, brain if brain.any() else grid.mask, image, after)
     found = AlignmentQC(
         rotation_deg=Affine(transform).rotation_deg,
@@ -215,7 +207,7 @@ def _unless_mirrored(found: AlignmentQC, head: PlacedImage, aligned: Volume, noi
     """Metrics of a repetition, refused where it is rather a mirror image of the head."""
     if found.reason or found.correlation_after >= SURELY_ALIKE:
         return found
-    smoothing, _ = _scales_voxels(head)
+    smoothing, _ = compared_scales(head)
     variances = noise.variances(smoothing)
     swapped = mirror_reasons(head, aligned, found.correlation_after, smoothing, variances)
     return replace(found, reason="; ".join(swapped))

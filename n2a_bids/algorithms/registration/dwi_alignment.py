@@ -15,16 +15,16 @@ from n2a_bids.algorithms.quality.alignment_checks import (
     rounded_down,
 )
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
-from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
-from n2a_bids.algorithms.registration.rigid_fit import size_factor
+from n2a_bids.algorithms.registration.placed_images import (
+    SURELY_ALIKE,
+    PlacedImage,
+    compared_scales,
+    mirror_reasons,
+)
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.algorithms.shading import relative_shading
 
-_SMOOTHING_MM = 2.0
-_STRUCTURE_MM = 1.2
-_BAND_RATIO = 2.5
-"""Coarse over fine scale of the structure that is compared."""
 _THICK_SLICES = 2.0
 """Over the voxels within them: a head that turned shows other parts of itself in them."""
 
@@ -60,14 +60,11 @@ def judge_series(
     whole : (X, Y, Z) bool array, optional
         Where neither has lost its signal: there they are compared. Everywhere by default.
     """
-    voxel_mm = reference.mean_voxel_size_mm
-    size = size_factor(reference.mask, reference.voxel_size_mm)
-    smoothing, fine = (max(1.0, size * scale_mm / voxel_mm) for scale_mm in (_SMOOTHING_MM, _STRUCTURE_MM))
+    smoothing, band = compared_scales(reference)
     common = reference.mask & seen
     compared = common if whole is None else common & whole
     brain = compared if compared.any() else reference.mask
     image, centre = reference.image, reference.brain_points.mean(axis=0)
-    band = (fine, _BAND_RATIO * fine)
     of_smooth, of_band = (noise.variances(*sds) if noise else NO_NOISE for sds in ((smoothing,), band))
     found = AlignmentQC(
         rotation_deg=transform.rotation_deg,

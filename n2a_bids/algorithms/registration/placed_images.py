@@ -14,6 +14,7 @@ from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.noise_attenuation import filtered_noise_variance
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess, register_rigid
+from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.algorithms.registration.transforms import (
     Affine,
@@ -29,6 +30,9 @@ SURELY_ALIKE = 0.97
 """Correlation of one head, after alignment, that no mirror image reaches."""
 _LEAST_MATCH, _LARGEST_MISMATCH_KEPT = 0.9, 0.5
 """Correlation that a mirror image must have, and the part of the mismatch that it may keep."""
+_SMOOTHING_MM, _STRUCTURE_MM = 2.0, 1.2
+_BAND_RATIO = 2.5
+"""Coarse over fine scale of the structure that is compared."""
 _COARSE_MM, _MARGIN_MM = 2.0, 10.0
 """Voxels, and rim of the brain, with which finer images are registered."""
 
@@ -108,6 +112,26 @@ def register_series(reference: PlacedImage, moving: PlacedImage) -> SeriesRegist
         step_voxels = float(step.displacement_mm(points).max()) / reference.mean_voxel_size_mm
         rounds += 1
     return SeriesRegistration(transform, rounds, step_voxels)
+
+
+def compared_scales(placed: PlacedImage) -> tuple[float, tuple[float, float]]:
+    """SDs, in voxels, of the blurs with which heads are compared: smaller ones of the small heads of animals.
+
+    Parameters
+    ----------
+    placed : PlacedImage
+        On whose grid images are compared.
+
+    Returns
+    -------
+    smoothing : float
+        Of the images as a whole.
+    band : (float, float)
+        Between which the structure lies that is compared.
+    """
+    size = size_factor(placed.mask, placed.voxel_size_mm) / placed.mean_voxel_size_mm
+    fine = max(1.0, size * _STRUCTURE_MM)
+    return max(1.0, size * _SMOOTHING_MM), (fine, _BAND_RATIO * fine)
 
 
 def find_start(reference: PlacedImage, moving: PlacedImage) -> Affine:
