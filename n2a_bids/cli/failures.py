@@ -61,6 +61,8 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         return run()
     except (*_STATUS, Exception) as error:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), FAILED)
+        if status == CTRL_C:
+            _forget_interrupted_exec()
         if status == PACKAGE_MISSING and (error.name or "").startswith("n2a_bids"):
             status = FAILED
         if show_traceback:
@@ -80,6 +82,15 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         with suppress(OSError):
             print(paragraph, file=sys.stderr)
         return status
+
+
+def _forget_interrupted_exec() -> None:
+    """Let the exit code stand where Ctrl-C struck within exec(), as while a library makes a named tuple.
+
+    ``python -m`` then ends itself by SIGINT in place of the code, although the interruption was caught; it
+    remembers the last text that was executed alone.
+    """
+    exec("")
 
 
 def _show_any_text() -> None:

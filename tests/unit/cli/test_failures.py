@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -101,3 +102,14 @@ def test_levels_go_to_their_commands(monkeypatch, tmp_path):
     assert n2a([*folders, "participant", "--device", "cpu"]) == 12
     monkeypatch.setattr(sys, "argv", ["n2a", *folders, "group", "-v"])
     assert n2a() == 11
+
+
+def test_ctrl_c_within_exec_keeps_its_exit_code(tmp_path):
+    """Libraries execute text while they load; ``python -m`` must not end by the signal for that."""
+    (tmp_path / "struck.py").write_text(
+        "import sys\n"
+        "from n2a_bids.cli.failures import status_of\n"
+        "sys.exit(status_of('n2a', lambda: exec('raise KeyboardInterrupt')))\n"
+    )
+    ended = subprocess.run([sys.executable, "-m", "struck"], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.count("the same command resumes")) == (130, 1)
