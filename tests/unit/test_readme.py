@@ -14,7 +14,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What a newcomer reads, beside the README.
 FIRST_PAGES = ("first_hour", "how_it_works", "reports", "handover", "faq", "limits", "whats_new")
 # What is looked up; its sentences may be a little longer.
-REFERENCE = ("usage", "diffusion", "outputs", "microscopy", "hpc", "training", "model_card")
+REFERENCE = sorted(
+    str(page.relative_to(ROOT / "docs").with_suffix(""))
+    for page in (ROOT / "docs").rglob("*.md")
+    if page.stem not in FIRST_PAGES
+)
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in FIRST_PAGES)]
 WHITE = ROOT / "docs" / "benchmarks" / "2026-11-30" / "white.tsv"
 PAIRS = ROOT / "docs" / "benchmarks" / "2026-11-21" / "diffusion-pairs.tsv"
