@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from n2a_bids.dataset.grouping.dwi_b0 import (
     is_sbref,
     read_b0_images,
     read_fieldmaps,
+    reason_against_b0,
     reason_computed,
     reason_not_denoised,
     with_reversed_b0,
@@ -29,7 +30,7 @@ from n2a_bids.dataset.grouping.dwi_split import find_dti_split, reason_against_s
 from n2a_bids.dataset.grouping.dwi_volumes import reason_not_beside
 from n2a_bids.dataset.grouping.entities import describe, group_by, same_session, with_direction_in_dir
 from n2a_bids.dataset.grouping.sidecar_duplicates import split_same_acquisition
-from n2a_bids.dataset.read.fieldmaps import is_fieldmap
+from n2a_bids.dataset.read.fieldmaps import is_fieldmap, names_no_image, unused_fieldmap, uri_of
 from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
@@ -57,7 +58,9 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         table leaves out its series with ``is_error=True``. Single-band references of series that are there
         are not named.
     """
-    fieldmaps, unused = read_fieldmaps(list(filter(is_fieldmap, images)), selection.b0_threshold)
+    maps = list(filter(is_fieldmap, images))
+    linked = [image for image in maps if not names_no_image(image)]
+    fieldmaps, unused = read_fieldmaps(linked, selection.b0_threshold)
     images = [image for image in images if not is_fieldmap(image)]
     series, b0_images, excluded = _read_all(images, selection.b0_threshold)
     excluded += unused
@@ -75,7 +78,37 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         # Who asks for one way of pairing has other plans with the rest.
         denoised = [by_path[path] for path in sorted(taken)] if selection.dwi_pairing == "auto" else []
         units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images, denoised) for unit in units]
+        unlinked, _ = read_fieldmaps(list(filter(names_no_image, maps)), selection.b0_threshold)
+        excluded += _unlinked_fieldmaps(unlinked, units, by_path)
     return Collection(tuple(_told_apart(units)), tuple(sorted(excluded, key=lambda item: item.path)))
+
+
+def _unlinked_fieldmaps(
+    fieldmaps: Sequence[Series], units: Sequence[DenoisingUnit], by_path: Mapping[Path, Series]
+) -> list[Excluded]:
+    """Field maps whose sidecars name no image, though they show the distortion of a unit."""
+    distorted = [(unit, by_path[unit.images[0].path]) for unit in units if not unit.distortion_is_estimated]
+    return [
+        unused_fieldmap(
+            one.image.path,
+            "its sidecar names no image; where it is meant for this series, add "
+            f'"IntendedFor": "{uri_of(found.image)}"',
+        )
+        for one in fieldmaps
+        if (found := _served_by(one, distorted)) is not None
+    ]
+
+
+def _served_by(fieldmap: Series, distorted: Sequence[tuple[DenoisingUnit, Series]]) -> Series | None:
+    """First of the series of its session whose distortion a field map shows the other way round."""
+    return next(
+        (
+            series
+            for unit, series in distorted
+            if same_session(series.image, fieldmap.image) and not reason_against_b0(unit, series, fieldmap)
+        ),
+        None,
+    )
 
 
 def _group_families(

@@ -154,7 +154,7 @@ def with_reversed_b0(
         return unit
     where = _place(series.image)
     beside = [
-        (one, _reason_against(unit, series, one))
+        (one, reason_against_b0(unit, series, one))
         for one in b0_images
         if _place(one.image) == where
         if not is_fieldmap(one.image) or is_meant_for(one.image, series.image)
@@ -163,7 +163,9 @@ def with_reversed_b0(
     others = [
         one
         for one in denoised
-        if _place(one.image) == where and one.gradients.is_b0.any() and not _reason_against(unit, series, one)
+        if _place(one.image) == where
+        and one.gradients.is_b0.any()
+        and not reason_against_b0(unit, series, one)
     ]
     ranked = [*_nearest_protocol_first(fitting, series), *_nearest_protocol_first(others, series)]
     notes = list(unit.notes)
@@ -199,7 +201,7 @@ def _nearest_protocol_first(b0_images: Sequence[Series], series: Series) -> list
     )
 
 
-def _reason_against(unit: DenoisingUnit, series: Series, one: Series) -> str:
+def reason_against_b0(unit: DenoisingUnit, series: Series, one: Series) -> str:
     """Why b0s do not show the distortion of a unit the other way round; empty where they do."""
     relation = compare_encoding(series, one)
     if relation in ("unknown", "same axis"):

@@ -32,7 +32,8 @@ def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[I
     Returns
     -------
     fieldmaps : list of ImageFile or Excluded
-        Sorted by path. One that cannot be read is left out, and no fault: the series can do without.
+        Sorted by path, with those whose sidecars name no image at all. One that cannot be read is left out,
+        and no fault: the series can do without.
     """
     series = [image for image in images if image.path.parent.name == "dwi"]
     sessions = sorted({image.path.parents[1] for image in series})
@@ -65,6 +66,20 @@ def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
     return any(name in texts for name in fields for texts in identifiers)
 
 
+def names_no_image(fieldmap: ImageFile) -> bool:
+    """Whether the sidecar of a field map does not link it to anything, as many converters leave it."""
+    return not any(_texts(fieldmap.metadata.get(key)) for key in ("IntendedFor", "B0FieldIdentifier"))
+
+
+def uri_of(series: ImageFile) -> str:
+    """How ``IntendedFor`` names a series."""
+    return f"bids::{series.path.relative_to(_participant_folder(series).parent).as_posix()}"
+
+
+def _participant_folder(image: ImageFile) -> Path:
+    return next(folder for folder in image.path.parents if folder.name.startswith("sub-"))
+
+
 def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> ImageFile | Excluded | None:
     """None for a field map of other images: whether it is sound does not matter."""
     try:
@@ -73,6 +88,8 @@ def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> Ima
         fieldmap = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
     except BIDSDataError as error:
         return unused_fieldmap(path, str(error))
+    if names_no_image(fieldmap):
+        return None if header_problem(path) else fieldmap
     if not any(is_meant_for(fieldmap, image) for image in series):
         missing = _missing_series(fieldmap)
         told = f"its IntendedFor names {enumerated(missing, most=1)}, which is not there; correct the path"
@@ -83,7 +100,7 @@ def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> Ima
 
 def _missing_series(fieldmap: ImageFile) -> list[str]:
     """Diffusion series that a field map is meant for by their names, and which no file has."""
-    participant = next(folder for folder in fieldmap.path.parents if folder.name.startswith("sub-"))
+    participant = _participant_folder(fieldmap)
     named = [name for name in _texts(fieldmap.metadata.get("IntendedFor")) if _DIFFUSION.search(name)]
     found = [name.rpartition("::")[2].strip().removeprefix("./").lstrip("/") for name in named]
     return [

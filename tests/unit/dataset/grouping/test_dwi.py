@@ -849,7 +849,6 @@ _URI, _FOLDER = "bids::sub-01/dwi/sub-01_dir-AP_dwi.nii.gz", "dwi/sub-01_dir-AP_
         ({"B0FieldIdentifier": ["pepolar"]}, {"B0FieldIdentifier": "pepolar"}, True),
         ({"IntendedFor": _FOLDER, "PhaseEncodingDirection": "j-"}, {}, False),
         ({"IntendedFor": ["func/sub-01_task-rest_bold.nii.gz", "", 3]}, {"B0FieldSource": None}, False),
-        ({}, {}, False),
     ],
 )
 def test_a_field_map_serves_the_series_that_it_is_meant_for(dataset, of_field, of_series, kept):

@@ -193,6 +193,29 @@ def test_a_field_map_for_a_series_that_is_not_there_is_told(dataset, intended, t
     assert not any(item.is_error for item in found)
 
 
+@pytest.mark.parametrize("lacking", [{}, {"IntendedFor": []}])
+def test_a_field_map_that_names_no_image_is_told_once_where_it_would_serve(dataset, lacking):
+    """With what to add, which makes it serve; not one of the same direction, and not beside another."""
+    dataset.add("dir-AP_run-1", table(20), AP)
+    dataset.add("dir-AP_run-2", table(9, seed=5), AP)
+    for direction, sidecar in (("AP", AP), ("PA", PA)):
+        b0_image(dataset.root / f"sub-01/fmap/sub-01_dir-{direction}_epi", {**sidecar, **lacking})
+    found = dataset.collect()
+    assert [unit.reversed_b0 for unit in found.units] == [None, None]
+    ((name, reason),) = reasons(found).items()
+    assert name == "sub-01_dir-PA_epi.nii.gz" and not found.excluded[0].is_error
+    added = "bids::sub-01/dwi/sub-01_dir-AP_run-1_dwi.nii.gz"
+    assert (
+        f'its sidecar names no image; where it is meant for this series, add "IntendedFor": "{added}"'
+        in reason
+    )
+    linked = b0_image(dataset.root / "sub-01/fmap/sub-01_dir-PA_epi", {**PA, "IntendedFor": added})
+    assert dataset.collect().units[0].reversed_b0.path == linked
+    b0_image(dataset.root / "sub-01/fmap/sub-01_dir-PA_epi", {**PA, **lacking})
+    b0_image(dataset.root / "sub-01/dwi/sub-01_dir-PA_dwi", PA)
+    assert not [name for name in reasons(dataset.collect()) if name.endswith("_epi.nii.gz")]
+
+
 @pytest.mark.parametrize("where", ["dwi", "fmap"])
 def test_lost_b_values_are_no_b0s(dataset, where):
     """Zeros beside directions: an error of the series, and a field map that is not used."""
