@@ -21,7 +21,7 @@ from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed
-from n2a_bids.record.alignment import ODD_REFERENCE_FILE, AlignedRepetition, AlignmentRecord, OddReference
+from n2a_bids.record.alignment import ODD_REPETITIONS_FILE, AlignedRepetition, AlignmentRecord, OddRepetitions
 
 RANDOM_SEED = DenoiseConfig().random_seed
 """Seed where none is given: that of ``n2a``."""
@@ -108,11 +108,12 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
             found = _align_to(chosen, images, owner, folder / f"without-{len(odd)}", how)
             break
         except BIDSDataError:
-            note = folder / f"without-{len(odd)}" / "aligned" / ODD_REFERENCE_FILE
+            note = folder / f"without-{len(odd)}" / "aligned" / ODD_REPETITIONS_FILE
             if not note.is_file():
                 raise
             # As the app does: each round leaves an image out, so that there is a last one.
-            odd[kept.pop(chosen.index)] = read_typed(OddReference, note).reason
+            (reason,) = read_typed(OddRepetitions, note).reasons.values()
+            odd[kept.pop(chosen.index)] = reason
     record = read_typed(AlignmentRecord, Path(found.record_file))
     return AlignedFiles(
         tuple(map(Path, found.out_files)),

@@ -183,12 +183,12 @@ def _run_with_fitting_references(
         As of `run_batch`.
     """
     from n2a_bids.app.batch import run_batch
-    from n2a_bids.app.odd_references import without_odd_references
+    from n2a_bids.app.odd_repetitions import without_odd_repetitions
 
     failures = run_batch(batch, config, interruption, progress) if batch else {}
     done, waiting = {item.label: item for item in batch}, list(batch)
     # Each round leaves an image out, so that there is a last one.
-    while waiting := [left for item in waiting if (left := without_odd_references(item, config))]:
+    while waiting := [left for item in waiting if (left := without_odd_repetitions(item, config))]:
         done |= {item.label: item for item in waiting}
         failures |= run_batch(waiting, config, interruption, progress)
     return list(done.values()), failures

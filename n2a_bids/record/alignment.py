@@ -6,6 +6,7 @@ measures to sidecar, report and group table. Standard library only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from n2a_bids.record.typed_json import NULL
@@ -62,18 +63,16 @@ class AlignedRepetition:
     volumes: VolumeMotion | None = None
 
 
-ODD_REFERENCE_FILE = "odd_reference.json"
-"""Where a step that fails for its reference leaves an `OddReference`: in its working directory."""
+ODD_REPETITIONS_FILE = "odd_repetitions.json"
+"""Where a step that fails for some repetitions leaves an `OddRepetitions`: in its working directory."""
 
 
 @dataclass(frozen=True, slots=True)
-class OddReference:
-    """A reference that fits none of two or more repetitions, which may fit each other."""
+class OddRepetitions:
+    """Repetitions without which the others may be denoised, as a reference that fits none of the others."""
 
-    file: str
-    """Its name, without folders."""
-    reason: str
-    """The reasons against each of the others."""
+    reasons: Mapping[str, str]
+    """Why each is left out, by the name of its file without folders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,21 @@ def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
     return [text for applies, text in reasons if applies]
 
 
+def shows_too_little(found: AlignmentQC, thresholds: QCThresholds) -> bool:
+    """Whether an image is refused because it shows too little of the brain, and for nothing else.
+
+    Examples
+    --------
+    >>> limits = QCThresholds(0.8, 0.5, 30.0, 40.0, min_overlap=0.9)
+    >>> slab = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 0.68, reason="")
+    >>> shows_too_little(with_reason(slab, limits), limits)
+    True
+    >>> shows_too_little(with_reason(replace(slab, correlation_after=0.1), limits), limits)
+    False
+    """
+    return found.overlap < thresholds.min_overlap and ";" not in found.reason
+
+
 def rounded_down(value: float) -> float:
     """A fraction in hundredths, so that what fails a limit is not told as the limit itself.
 

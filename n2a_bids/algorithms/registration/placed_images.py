@@ -19,6 +19,7 @@ from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.algorithms.registration.transforms import (
     Affine,
     Matrix,
+    inverse,
     spread_points,
     voxel_sizes_mm,
 )
@@ -145,6 +146,19 @@ def brain_overlap(reference: PlacedImage, moving: PlacedImage) -> float:
     other = PlacedImage(moving.mask.astype(np.float32), moving.affine, moving.mask)
     shown, seen = show_on(other, Affine(), reference)
     return dice((shown > 0.5) & seen, reference.mask)
+
+
+def part_in_view(brain: PlacedImage, transform: Affine, other: PlacedImage) -> float:
+    """Part of a brain, 0 to 1, that lies in the field of view of another image.
+
+    Parameters
+    ----------
+    transform : Affine
+        World of the brain to that of the other image.
+    """
+    points = Affine(inverse(other.affine)).apply(transform.apply(brain.brain_points))
+    inside = (points >= -0.5) & (points <= np.array(other.image.shape) - 0.5)
+    return float(inside.all(axis=1).mean()) if len(points) else 0.0
 
 
 def show_on(

@@ -36,7 +36,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     too_few,
 )
 from n2a_bids.interfaces.anat.spoiled_runs import find_spoiled, refuse_spoiled_reference, without_spoiled
-from n2a_bids.interfaces.odd_reference import note_odd_reference
+from n2a_bids.interfaces.odd_repetitions import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.io.gaps import load_gaps

@@ -11,7 +11,7 @@ import numpy as np
 from n2a_bids.algorithms.quality.spoiled_runs import SpoiledRun, find_spoiled_runs
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.judged_repetitions import JudgedRepetition, accepted_indices
-from n2a_bids.interfaces.odd_reference import note_spoiled_reference
+from n2a_bids.interfaces.odd_repetitions import note_odd_repetitions
 from n2a_bids.io.images import load, load_mask
 
 
@@ -64,7 +64,7 @@ def refuse_spoiled_reference(folder: Path, repetitions: Sequence[JudgedRepetitio
     """
     reference = next(one for one in repetitions if one.is_reference)
     if not reference.accepted:
-        note_spoiled_reference(folder, reference.path.name, reference.qc.reason)
+        note_odd_repetitions(folder, {reference.path.name: reference.qc.reason})
         raise BIDSDataError(
             f"{reference.path}: expected a reference as good as the others, but {reference.qc.reason}; "
             "exclude it with --bids-filter-file"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.polarity import find_opposite_distortion
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, shows_too_little
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series, judge_shaded_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
     mean_b0,
@@ -28,7 +28,7 @@ from n2a_bids.algorithms.registration.motion_measures import (
     undo_rotations,
 )
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
-from n2a_bids.algorithms.registration.placed_images import PlacedImage, show_on
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, part_in_view, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import FINE, relative_shading
 from n2a_bids.errors import BIDSDataError
@@ -43,10 +43,17 @@ from n2a_bids.interfaces.dwi.aligned_series import (
     let_others_stand_in,
     place_losses,
 )
-from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.interfaces.dwi.alignment_record import (
+    REMEDY,
+    SeriesRow,
+    cut_reference_reason,
+    none_fits,
+    series_record,
+    volume_motion,
+)
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
-from n2a_bids.interfaces.odd_reference import note_odd_reference
+from n2a_bids.interfaces.odd_repetitions import note_odd_reference, note_odd_repetitions
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
@@ -58,6 +65,7 @@ class _AlignSeriesInputSpec(
     AcquiredSeriesInputSpec, LossesInputSpec, B0BrainInputSpec, AlignmentLimitsInputSpec
 ):
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
+    mask_files = traits.List(File(exists=True), desc="brain mask of each: what the first does not show of it")
     keep_mask = traits.Bool(
         False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
     )
@@ -104,7 +112,7 @@ class AlignSeries(ResumableInterface):
             first = aligned[0] if aligned else None
             aligned.append(self._align(index, reference, first, folder))
         accepted = [index for index, one in enumerate(aligned) if one.row.accepted]
-        self._refuse_too_few(aligned, folder)
+        self._refuse_misfits(aligned, folder)
         self._write(folder, reference, aligned, accepted)
         return runtime
 
@@ -228,21 +236,32 @@ class AlignSeries(ResumableInterface):
         motion = measure_motion(series.motion, centre, volumes)
         columns = volume_motion(motion, volumes, in_view)
         moved_mm = eddy_displacement_mm(series.motion, series.between.apply(reference.brain_points))
-        return SeriesRow(inputs.names[index], qc, reason, motion, columns, moved_mm)
+        in_first = self._part_in_first(index, reference, series)
+        return SeriesRow(inputs.names[index], qc, reason, motion, columns, moved_mm, in_first)
 
-    def _refuse_too_few(self, aligned: list[AlignedSeries], folder: Path) -> None:
-        rows = [one.row for one in aligned]
+    def _part_in_first(self, index: int, reference: PlacedImage, series: AcquiredSeries) -> float:
+        """Part of the brain of a series that the first shows: all of it where a mask says what counts."""
+        if self.inputs.keep_mask or not isdefined(self.inputs.mask_files):
+            return 1.0
+        mask = load(Path(self.inputs.mask_files[index]))[0] > 0.5
+        brain = PlacedImage(mask.astype(np.float32), series.affine, mask)
+        return part_in_view(brain, ~series.between, reference)
+
+    def _refuse_misfits(self, aligned: list[AlignedSeries], folder: Path) -> None:
+        """Stop where the series cannot be averaged, and note without which the others may be denoised."""
+        rows, limits = [one.row for one in aligned], self.inputs.limits()
         misfits = [row for row in rows if row.qc.reason]
         if misfits and sum(row.accepted for row in rows) < 2:
             against = [(row.name, row.qc.reason) for row in misfits]
-            refused = "; ".join(f"{name}: {reason}" for name, reason in against)
-            if not self.inputs.keep_mask:
+            if all(shows_too_little(row.qc, limits) for row in misfits):
+                note_odd_repetitions(folder, dict(against))
+            elif not self.inputs.keep_mask:
                 note_odd_reference(folder, rows[0].name, against)
-            raise BIDSDataError(
-                f"{rows[0].name}: expected at least one more series that can be aligned with it, found none. "
-                f"{refused}. Look at the b0s; exclude a wrong series with --bids-filter-file, or denoise "
-                "each alone with --dwi-pairing single"
-            )
+            raise BIDSDataError(none_fits(rows[0].name, against))
+        cut = cut_reference_reason(rows, limits.min_overlap)
+        if cut:
+            note_odd_repetitions(folder, {rows[0].name: cut})
+            raise BIDSDataError(f"{rows[0].name}: expected a view of the whole brain, but {cut}; {REMEDY}")
 
     def _write(
         self, folder: Path, reference: PlacedImage, aligned: list[AlignedSeries], accepted: list[int]

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2a_bids.algorithms.distortion.field import KERNEL
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, rounded_down
 from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
 from n2a_bids.enumeration import enumerated
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
+REMEDY = "exclude a wrong series with --bids-filter-file, or denoise each alone with --dwi-pairing single"
+"""For series that cannot be averaged."""
 _LEAST_IN_VIEW = 0.95
 """Part of the brain that a volume must show not to be named."""
 _CLEARLY_LESS = 0.03
@@ -37,6 +39,8 @@ class SeriesRow:
     """The motion, volume by volume."""
     eddy_currents_mm: float = 0.0
     """How far they moved any part of the brain."""
+    in_first: float = 1.0
+    """Part of its brain that lies in the view of the first series."""
 
     @property
     def reason(self) -> str:
@@ -131,6 +135,34 @@ def series_record(
         in_place=in_place,
         motion_between_series=registration.motion_between_series,
         repetitions=tuple(row.record for row in rows),
+    )
+
+
+def none_fits(first: str, against: Sequence[tuple[str, str]]) -> str:
+    """Sentence for a first series that no other can be averaged with, given what speaks against each."""
+    refused = "; ".join(f"{name}: {reason}" for name, reason in against)
+    return (
+        f"{first}: expected at least one more series that can be aligned with it, found none. {refused}. "
+        f"Look at the b0s; {REMEDY}"
+    )
+
+
+def cut_reference_reason(rows: Sequence[SeriesRow], least: float) -> str:
+    """What speaks against a first series that would cut the brain which another shows; empty if nothing does.
+
+    Parameters
+    ----------
+    rows : sequence of SeriesRow
+        The reference first.
+    least : float
+        Part of the brain that it must show.
+    """
+    fullest = min((row for row in rows if row.accepted), key=lambda row: row.in_first, default=None)
+    if fullest is None or fullest.in_first >= least:
+        return ""
+    return (
+        f"it shows {rounded_down(fullest.in_first):.0%} of the brain that {fullest.name} shows, at least "
+        f"{least:.0%} is needed"
     )
 
 

@@ -105,6 +105,7 @@ def init_preparation(
     workflow.connect(
         [
             (pick, align, [("bval_file", "bval_files"), ("bvec_file", "bvec_files")]),
+            (workflow.get_node("mask"), align, [("out_mask", "mask_files")]),
             (pick, align, [("lost_slices", "lost_slices")]),
             (motion_node(workflow), align, [("b0_file", "b0_files")]),
             (workflow.get_node("distinct"), align, [("reasons", "excluded")]),

@@ -16,7 +16,7 @@ from n2a_bids.api.aligned_files import AlignedFiles, AlignmentOptions, align_fil
 from n2a_bids.cli.tools import main
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
-from n2a_bids.interfaces.odd_reference import note_spoiled_reference
+from n2a_bids.interfaces.odd_repetitions import note_odd_repetitions
 from n2a_bids.io.json import write_record
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
@@ -40,7 +40,7 @@ def test_an_odd_reference_is_left_out_and_named_where_it_stood(tmp_path, monkeyp
     def align(chosen, images, owner, folder, how):
         (folder / "aligned").mkdir(parents=True)
         if len(images) == 3:
-            note_spoiled_reference(folder / "aligned", "T1.nii.gz", "its error is large")
+            note_odd_repetitions(folder / "aligned", {"T1.nii.gz": "its error is large"})
             raise BIDSDataError("spoiled")
         rows = tuple(AlignedRepetition(file=one.file) for one in images)
         record = write_record(AlignmentRecord(repetitions=rows), folder / "alignment.json")

@@ -17,7 +17,7 @@ from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import voxel_size_warnings
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
-from n2a_bids.record.alignment import ODD_REFERENCE_FILE
+from n2a_bids.record.alignment import ODD_REPETITIONS_FILE
 
 THRESHOLDS = {
     "min_correlation": 0.5,
@@ -261,7 +261,8 @@ def test_a_reference_that_was_moved_during_its_scan_is_told_of(tmp_path, noisy_r
     still, mask = itk(tmp_path, "still", np.eye(4)), write("mask", head[1])
     with pytest.raises(BIDSDataError, match=r"run-1.nii.gz: expected a reference as good as the others"):
         align(tmp_path, files, mask, [still, still])
-    assert "times that of the others" in json.loads((tmp_path / ODD_REFERENCE_FILE).read_text())["reason"]
+    (reason,) = json.loads((tmp_path / ODD_REPETITIONS_FILE).read_text())["reasons"].values()
+    assert "times that of the others" in reason
     kept = align(tmp_path, files, mask, [still, still], may_leave_out_spoiled_reference=False)
     assert kept.accepted == [0, 1, 2]
     assert [text.startswith("run-1.nii.gz: its error") for text in kept.warnings] == [True]

@@ -22,6 +22,7 @@ from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
 from n2a_bids.lab.simulation.dwi import distort
+from n2a_bids.record.alignment import ODD_REPETITIONS_FILE
 from n2a_bids.workflows.dwi.preparation import reference_first
 
 _AFFINE = np.array([[-5.0, 0, 0, 60], [0, 5.0, 0, -62], [0, 0, 5.0, -35], [0, 0, 0, 1]])
@@ -72,12 +73,28 @@ class _Unit:
         for name, path in (("bval", bval), ("bvec", bvec), ("motion", motion)):
             self.inputs.setdefault(f"{name}_files", []).append(str(path))
 
+    def cut(self, number: int, n_slices: int) -> None:
+        """Leave the lowest slices of one series."""
+        for name in ("in", "b0", "mask"):
+            path = self.inputs[f"{name}_files"][number - 1]
+            image = nb.load(path)
+            kept = nb.Nifti1Image(np.asarray(image.dataobj)[:, :, :n_slices], image.affine)
+            kept.to_filename(path)
+
     def run(self, **thresholds):
         """Outputs of the registration and of the alignment."""
         names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
         taken = {name: self.inputs[name] for name in ("b0_files", "mask_files")}
         register = RegisterSeries(names=names, **taken).run().outputs
-        fields = ("in_files", "b0_files", "bval_files", "bvec_files", "motion_files", "mask_file")
+        fields = (
+            "in_files",
+            "b0_files",
+            "bval_files",
+            "bvec_files",
+            "motion_files",
+            "mask_file",
+            "mask_files",
+        )
         align = AlignSeries(
             names=names,
             between_file=register.between_file,
@@ -86,6 +103,28 @@ class _Unit:
             **thresholds,
         )
         return register, align.run().outputs
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_of_two_series_the_one_that_shows_too_little_is_noted(tmp_path, monkeypatch, cut):
+    """Whichever comes first: the other is then denoised alone, on its own grid."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, "LAS")
+    unit.cut(cut, 9)
+    with pytest.raises(BIDSDataError, match="of the brain"):
+        unit.run(**_GATES)
+    ((name, reason),) = json.loads((tmp_path / ODD_REPETITIONS_FILE).read_text())["reasons"].items()
+    assert name == f"sub-01_run-{cut}_dwi.nii.gz"
+    assert "it shows 7" in reason and "at least 90% is needed" in reason
+
+
+def test_a_first_series_that_shows_less_keeps_a_mask_that_was_given(tmp_path, monkeypatch):
+    """The mask says what counts, and limits that are off refuse nothing."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, "LAS")
+    unit.cut(1, 9)
+    assert unit.run(keep_mask=True, **_GATES)[1].accepted == [0, 1]
+    assert unit.run()[1].accepted == [0, 1]
 
 
 @pytest.mark.parametrize("code", ["LAS", "PSR"])
