@@ -57,14 +57,15 @@ class MeanReversedB0(ResumableInterface):
         if isdefined(self.inputs.imaginary_file):
             data, limits = np.hypot(data, load_along(Path(self.inputs.imaginary_file), path)), None
         data = data[..., None] if data.ndim == 3 else data
-        data = data[..., self._b0_volumes(affine, data.shape[-1])]
+        volumes = self._b0_volumes(affine, data.shape[-1])
+        data = data[..., volumes]
         mend_series(data, voxel_sizes_mm(affine), limits)
         if not data.any():
             raise BIDSDataError(
                 f"{path}: expected a b0 image, found nothing but zeros or NaN; leave it out with "
                 "--bids-filter-file"
             )
-        b0 = mean_without_motion(data, affine)
+        b0 = mean_without_motion(data, affine, volumes)
         model = path if len(nb.load(path).shape) == 3 else first_volume(path, folder)
         b0_file = save_like(b0, model, folder / "b0.nii.gz")
         method, seed = self.inputs.b0_mask_method, self.inputs.b0_mask_seed
@@ -82,7 +83,9 @@ class MeanReversedB0(ResumableInterface):
         return np.flatnonzero(table.is_b0) if table.bvals.size == n_volumes else np.arange(n_volumes)
 
 
-def mean_without_motion(b0s: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+def mean_without_motion(
+    b0s: NDArray[np.float32], affine: NDArray[np.float64], times: Sequence[int] | None = None
+) -> NDArray[np.float32]:
     """Mean of b0 images where the first of them lies.
 
     Parameters
@@ -90,6 +93,8 @@ def mean_without_motion(b0s: NDArray[np.float32], affine: NDArray[np.float64]) -
     b0s : (X, Y, Z, C) array
     affine : (4, 4) array
         Voxel to world mm.
+    times : sequence of C ints, optional
+        When they were acquired, in volumes: those of a series lie far apart. In their order by default.
     """
     count = b0s.shape[-1]
     if count == 1:
@@ -98,7 +103,8 @@ def mean_without_motion(b0s: NDArray[np.float32], affine: NDArray[np.float64]) -
     if not mask.any():
         return b0s.mean(axis=-1)
     table = Gradients(np.zeros(count), np.zeros((count, 3)))
-    maps = estimate_motion(b0s, table, mask, voxel_sizes_mm(affine), _no_other_shell).voxel_maps
+    sizes_mm = voxel_sizes_mm(affine)
+    maps = estimate_motion(b0s, table, mask, sizes_mm, _no_other_shell, times=times).voxel_maps
     still = np.zeros(mask.shape, np.float32)
     return resample_series(b0s, maps, still, 1, mask, signed=bool(b0s.min() < 0)).mean(axis=-1)
 

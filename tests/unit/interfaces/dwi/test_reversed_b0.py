@@ -6,11 +6,21 @@ import nibabel as nb
 import numpy as np
 from scipy import ndimage
 
+from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection
+from n2a_bids.interfaces.dwi import reversed_b0
 from n2a_bids.interfaces.dwi.distortion import without_field
 from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0, ShareDisplacement, mean_without_motion
+from n2a_bids.io.gradients import write_gradients
 
 _AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
+
+
+class _Still:
+    """Of so many volumes, none moved."""
+
+    def __init__(self, count: int):
+        self.voxel_maps = np.tile(np.eye(4), (count, 1, 1))
 
 
 def _head() -> np.ndarray:
@@ -43,6 +53,27 @@ def test_one_volume_and_a_foreign_table_are_taken_as_they_are(tmp_path):
     outputs = node.run(cwd=str(tmp_path)).outputs
     assert np.array_equal(nb.load(outputs.b0_file).get_fdata(), head)
     assert nb.load(outputs.mask_file).get_fdata().any()
+
+
+def test_b0s_of_a_series_have_the_times_of_their_volumes(tmp_path, monkeypatch):
+    """A head that moves on between two that lie far apart need not have moved between neighbours."""
+    seen = []
+    monkeypatch.setattr(
+        reversed_b0, "estimate_motion", lambda *_, times: seen.append(list(times)) or _Still(len(times))
+    )
+    head = _head()
+    volumes = [head if index in (0, 4, 5) else 0.3 * head for index in range(7)]
+    nb.Nifti1Image(np.stack(volumes, axis=-1), _AFFINE).to_filename(tmp_path / "epi.nii.gz")
+    written = write_gradients(
+        Gradients(np.array([0, 1000, 1000, 1000, 0, 0, 1000.0]), np.tile([1.0, 0, 0], (7, 1))),
+        _AFFINE,
+        tmp_path / "epi",
+    )
+    node = MeanReversedB0(
+        b0_mask_method="otsu", in_file=tmp_path / "epi.nii.gz", bval_file=written[0], bvec_file=written[1]
+    )
+    node.run(cwd=str(tmp_path))
+    assert seen == [[0, 4, 5]]
 
 
 def test_a_b0_in_real_and_imaginary_parts_is_seen_as_a_magnitude(tmp_path):
