@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import write_record
 from n2a_bids.record.alignment import ODD_REPETITIONS_FILE, OddRepetitions
 
@@ -20,6 +22,30 @@ def note_odd_repetitions(folder: Path, reasons: Mapping[str, str]) -> None:
         Why each is left out, by the name of its file: it makes the mean of all worse, or shows too little.
     """
     write_record(OddRepetitions(dict(reasons)), folder / ODD_REPETITIONS_FILE)
+
+
+def refuse_spoiled_reference(folder: Path, reference: Path, reason: str) -> NoReturn:
+    """Stop for a reference that makes the mean worse: the others are aligned again, to the best of them.
+
+    Parameters
+    ----------
+    folder : Path
+        As of `note_odd_repetitions`.
+    reference : Path
+        Its file.
+    reason : str
+        Why it is left out.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the reference.
+    """
+    note_odd_repetitions(folder, {reference.name: reason})
+    raise BIDSDataError(
+        f"{reference}: expected a reference as good as the others, but {reason}; exclude it with "
+        "--bids-filter-file"
+    )
 
 
 def note_odd_reference(folder: Path, reference: str, refused: Sequence[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ the others has not those of the third (a three-cornered hat).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -52,6 +53,11 @@ class SpoiledRun:
             f"its error in the brain is {self.error_ratio:.1f} times that of the others, and more than noise "
             "(motion during the scan, ghosts, ringing, or a reconstruction of its own)"
         )
+
+    @property
+    def reason(self) -> str:
+        """Why a run that makes the mean worse is left out."""
+        return f"{self.finding}; the mean is better without it"
 
     def warning(self, name: str) -> str:
         """A sentence for a run that stays in use."""
@@ -137,9 +143,34 @@ def find_spoiled_runs(images: NDArray[np.float32], mask: Mask) -> tuple[SpoiledR
     ValueError
         If a run is constant in the mask.
     """
-    if len(images) < 3 or np.count_nonzero(mask) < _FEWEST_VOXELS:
+    return find_spoiled_series([(images, mask)])
+
+
+def find_spoiled_series(volumes: Iterable[tuple[NDArray[np.float32], Mask]]) -> tuple[SpoiledRun, ...]:
+    """Find aligned diffusion series whose error is more than noise, by all of some volumes together.
+
+    One volume tells little of series that are mostly noise, and means of many would make much of what is
+    small beside the noise of each.
+
+    Parameters
+    ----------
+    volumes : iterable of ((R, X, Y, Z) float32 array, (X, Y, Z) bool array)
+        One volume of every series, as of `find_spoiled_runs`, and the brain where each was measured.
+
+    Returns
+    -------
+    spoiled : tuple of SpoiledRun
+        As of `find_spoiled_runs`.
+    """
+    compared = [
+        _compare(images, mask)
+        for images, mask in volumes
+        if len(images) > 2 and np.count_nonzero(mask) >= _FEWEST_VOXELS
+    ]
+    if not compared:
         return ()
-    return _compare(images, mask).spoiled()
+    detail, band = ([getattr(one, name) for one in compared] for name in ("detail", "band"))
+    return RunDifferences(np.mean(detail, axis=0), np.mean(band, axis=0)).spoiled()
 
 
 def _compare(images: NDArray[np.float32], mask: Mask) -> RunDifferences:

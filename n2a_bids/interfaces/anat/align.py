@@ -35,8 +35,8 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     must_stand_in,
     too_few,
 )
-from n2a_bids.interfaces.anat.spoiled_runs import find_spoiled, refuse_spoiled_reference, without_spoiled
-from n2a_bids.interfaces.odd_repetitions import note_odd_reference
+from n2a_bids.interfaces.anat.spoiled_runs import find_spoiled, without_spoiled
+from n2a_bids.interfaces.odd_repetitions import note_odd_reference, refuse_spoiled_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.io.gaps import load_gaps
@@ -121,7 +121,9 @@ class AlignRepetitions(ResumableInterface):
             raise BIDSDataError(too_few(repetitions))
         self._place(folder, repetitions, grid, reference, warnings)
         kept, named = self._without_spoiled(repetitions)
-        refuse_spoiled_reference(folder, kept)
+        first = kept[self.inputs.index]
+        if not first.accepted:
+            refuse_spoiled_reference(folder, first.path, first.qc.reason)
         if accepted_indices(kept) != accepted_indices(repetitions):
             self._write_record(folder / "alignment.json", kept)
             self._place(folder, kept, grid, reference, warnings)

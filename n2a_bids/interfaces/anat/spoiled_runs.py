@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids.algorithms.quality.spoiled_runs import SpoiledRun, find_spoiled_runs
-from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.judged_repetitions import JudgedRepetition, accepted_indices
-from n2a_bids.interfaces.odd_repetitions import note_odd_repetitions
 from n2a_bids.io.images import load, load_mask
 
 
@@ -44,28 +42,5 @@ def without_spoiled(
     for run in spoiled:
         one = judged[run.index]
         if run.worsens_mean and (may_leave_out_reference or not one.is_reference):
-            reason = f"{run.finding}; the mean is better without it"
-            judged[run.index] = replace(one, qc=replace(one.qc, reason=reason))
+            judged[run.index] = replace(one, qc=replace(one.qc, reason=run.reason))
     return judged
-
-
-def refuse_spoiled_reference(folder: Path, repetitions: Sequence[JudgedRepetition]) -> None:
-    """Stop where the reference was refused: the others are aligned again, to the best of them.
-
-    Parameters
-    ----------
-    folder : Path
-        Working directory of the step.
-
-    Raises
-    ------
-    BIDSDataError
-        Names the reference.
-    """
-    reference = next(one for one in repetitions if one.is_reference)
-    if not reference.accepted:
-        note_odd_repetitions(folder, {reference.path.name: reference.qc.reason})
-        raise BIDSDataError(
-            f"{reference.path}: expected a reference as good as the others, but {reference.qc.reason}; "
-            "exclude it with --bids-filter-file"
-        )

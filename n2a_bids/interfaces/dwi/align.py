@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.polarity import find_opposite_distortion
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, shows_too_little
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series, judge_shaded_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
     mean_b0,
@@ -31,7 +31,6 @@ from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, part_in_view, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import FINE, relative_shading
-from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.alignment_limits import AlignmentLimitsInputSpec
 from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
@@ -42,18 +41,17 @@ from n2a_bids.interfaces.dwi.aligned_series import (
     fill_unseen,
     let_others_stand_in,
     place_losses,
+    without_spoiled,
 )
 from n2a_bids.interfaces.dwi.alignment_record import (
-    REMEDY,
     SeriesRow,
-    cut_reference_reason,
-    none_fits,
+    refuse_misfits,
     series_record,
     volume_motion,
 )
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
-from n2a_bids.interfaces.odd_repetitions import note_odd_reference, note_odd_repetitions
+from n2a_bids.interfaces.odd_repetitions import refuse_spoiled_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
@@ -76,6 +74,9 @@ class _AlignSeriesInputSpec(
     volumes = traits.List(traits.List(traits.Int()), desc="which volumes of each file these are; empty: all")
     excluded = traits.List(
         traits.Str(), desc="for each series, why it is left out whatever its alignment; empty: it is not"
+    )
+    compare_errors = traits.Bool(
+        False, usedefault=True, desc="of one distortion: leave out those of three or more that harm the mean"
     )
     registration_file = File(exists=True, desc="JSON of the registration between the series, for the record")
 
@@ -111,10 +112,23 @@ class AlignSeries(ResumableInterface):
         for index in range(len(inputs.in_files)):
             first = aligned[0] if aligned else None
             aligned.append(self._align(index, reference, first, folder))
-        accepted = [index for index, one in enumerate(aligned) if one.row.accepted]
-        self._refuse_misfits(aligned, folder)
-        self._write(folder, reference, aligned, accepted)
+        rows, limits = [one.row for one in aligned], self.inputs.limits()
+        refuse_misfits(rows, limits, folder, may_leave_out_first=not self.inputs.keep_mask)
+        aligned, warnings = self._without_spoiled(aligned, reference.mask, folder)
+        self._write(folder, reference, aligned, warnings)
         return runtime
+
+    def _without_spoiled(
+        self, aligned: list[AlignedSeries], mask: Mask, folder: Path
+    ) -> tuple[list[AlignedSeries], list[str]]:
+        """The series, those refused that make the mean worse, and warnings of other spoiled ones."""
+        if not self.inputs.compare_errors:
+            return aligned, []
+        judged, warnings = without_spoiled(aligned, mask, may_leave_out_first=not self.inputs.keep_mask)
+        first = judged[0].row
+        if not first.accepted:
+            refuse_spoiled_reference(folder, Path(first.name), first.reason)
+        return judged, warnings
 
     def _align(
         self, index: int, reference: PlacedImage, first: AlignedSeries | None, folder: Path
@@ -247,26 +261,11 @@ class AlignSeries(ResumableInterface):
         brain = PlacedImage(mask.astype(np.float32), series.affine, mask)
         return part_in_view(brain, ~series.between, reference)
 
-    def _refuse_misfits(self, aligned: list[AlignedSeries], folder: Path) -> None:
-        """Stop where the series cannot be averaged, and note without which the others may be denoised."""
-        rows, limits = [one.row for one in aligned], self.inputs.limits()
-        misfits = [row for row in rows if row.qc.reason]
-        if misfits and sum(row.accepted for row in rows) < 2:
-            against = [(row.name, row.qc.reason) for row in misfits]
-            if all(shows_too_little(row.qc, limits) for row in misfits):
-                note_odd_repetitions(folder, dict(against))
-            elif not self.inputs.keep_mask:
-                note_odd_reference(folder, rows[0].name, against)
-            raise BIDSDataError(none_fits(rows[0].name, against))
-        cut = cut_reference_reason(rows, limits.min_overlap)
-        if cut:
-            note_odd_repetitions(folder, {rows[0].name: cut})
-            raise BIDSDataError(f"{rows[0].name}: expected a view of the whole brain, but {cut}; {REMEDY}")
-
     def _write(
-        self, folder: Path, reference: PlacedImage, aligned: list[AlignedSeries], accepted: list[int]
+        self, folder: Path, reference: PlacedImage, aligned: list[AlignedSeries], warnings: list[str]
     ) -> None:
         inputs, model = self.inputs, Path(self.inputs.b0_files[0])
+        accepted = [index for index, one in enumerate(aligned) if one.row.accepted]
         used = [aligned[index] for index in accepted]
         let_others_stand_in(used, reference.mask)
         b0s, mask = [one.b0_of_file() for one in used], reference.mask
@@ -283,6 +282,7 @@ class AlignSeries(ResumableInterface):
         if isdefined(inputs.registration_file):
             # That of a pair tells of the distortion, too.
             found = read_typed(DistortionRecord, Path(inputs.registration_file))
+        found = replace(found, warnings=(*warnings, *found.warnings))
         record = series_record([one.row for one in aligned], inputs.reference_reason, found)
         self._results.update(
             out_files=[os.fspath(one.path) for one in used],

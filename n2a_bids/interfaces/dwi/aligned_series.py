@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nb
@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.preparation.lost_slices import lost_voxels, stand_in
+from n2a_bids.algorithms.quality.spoiled_runs import SpoiledRun, find_spoiled_series
 from n2a_bids.algorithms.registration.dwi_resampling import lowest_weighting, mean_b0
 from n2a_bids.algorithms.registration.transforms import Matrix
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow
 from n2a_bids.io.images import load, save_like
+
+_COMPARED_VOLUMES = 16
+"""Of each series, spread over it: what spoils a series as a whole shows in them."""
 
 
 class LossesInputSpec(BaseInterfaceInputSpec):
@@ -112,6 +116,57 @@ def fill_unseen(data: NDArray[np.float32], own: ResampledSeries, first: AlignedS
         return
     gain = mean_b0(data, own.gradients)[known].mean() / max(float(first.b0[known].mean()), 1e-12)
     data[~own.seen] = gain * load(first.path)[0][~own.seen]
+
+
+def without_spoiled(
+    series: Sequence[AlignedSeries], mask: Mask, *, may_leave_out_first: bool
+) -> tuple[list[AlignedSeries], list[str]]:
+    """Refuse the series without which the mean is better, as of a head that moved within the volumes.
+
+    Parameters
+    ----------
+    series : sequence of AlignedSeries
+        On one grid, with distortion alike; fewer than three that are used tell nothing.
+    mask : (X, Y, Z) bool array
+        Brain.
+    may_leave_out_first : bool
+        Whether the reference may be refused.
+
+    Returns
+    -------
+    judged : list of AlignedSeries
+        All of them.
+    warnings : list of str
+        A sentence for a spoiled one that stays.
+    """
+    judged, warnings = list(series), []
+    used = [index for index, one in enumerate(series) if one.row.accepted]
+    for run in _find_spoiled([series[index] for index in used], mask):
+        index = used[run.index]
+        one = judged[index]
+        if run.worsens_mean and (index or may_leave_out_first):
+            judged[index] = replace(one, row=replace(one.row, excluded=run.reason))
+        else:
+            warnings.append(run.warning(one.row.name))
+    return judged, warnings
+
+
+def _find_spoiled(series: Sequence[AlignedSeries], mask: Mask) -> tuple[SpoiledRun, ...]:
+    """Which of three or more series are worse than the others by more than noise, by their index."""
+    if len(series) < 3:
+        return ()
+    count = nb.load(series[0].path).shape[-1]
+    volumes = np.unique(np.linspace(0, count - 1, _COMPARED_VOLUMES).round().astype(int))
+    images = np.stack([load(one.path)[0][..., volumes] for one in series])
+    whole = np.all([mask, *(one.seen for one in series)], axis=0)
+    nowhere = np.zeros(mask.shape, bool)
+    return find_spoiled_series(
+        (
+            np.ascontiguousarray(images[..., place]),
+            whole & ~np.any([one.lost.get(int(volume), nowhere) for one in series], axis=0),
+        )
+        for place, volume in enumerate(volumes)
+    )
 
 
 def let_others_stand_in(series: Sequence[AlignedSeries], mask: Mask) -> None:

@@ -1,20 +1,28 @@
-"""Record of the alignment of diffusion series for report and sidecars, with warnings of motion."""
+"""Record of the alignment of diffusion series, with warnings of motion, or the error where none is left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from n2a_bids.algorithms.distortion.field import KERNEL
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, rounded_down
+from n2a_bids.algorithms.quality.alignment_checks import (
+    AlignmentQC,
+    QCThresholds,
+    rounded_down,
+    shows_too_little,
+)
 from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
 from n2a_bids.enumeration import enumerated
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.odd_repetitions import note_odd_reference, note_odd_repetitions
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
-REMEDY = "exclude a wrong series with --bids-filter-file, or denoise each alone with --dwi-pairing single"
+_REMEDY = "exclude a wrong series with --bids-filter-file, or denoise each alone with --dwi-pairing single"
 """For series that cannot be averaged."""
 _LEAST_IN_VIEW = 0.95
 """Part of the brain that a volume must show not to be named."""
@@ -138,25 +146,47 @@ def series_record(
     )
 
 
-def none_fits(first: str, against: Sequence[tuple[str, str]]) -> str:
-    """Sentence for a first series that no other can be averaged with, given what speaks against each."""
-    refused = "; ".join(f"{name}: {reason}" for name, reason in against)
-    return (
-        f"{first}: expected at least one more series that can be aligned with it, found none. {refused}. "
-        f"Look at the b0s; {REMEDY}"
-    )
-
-
-def cut_reference_reason(rows: Sequence[SeriesRow], least: float) -> str:
-    """What speaks against a first series that would cut the brain which another shows; empty if nothing does.
+def refuse_misfits(
+    rows: Sequence[SeriesRow], limits: QCThresholds, folder: Path, *, may_leave_out_first: bool
+) -> None:
+    """Stop where series cannot be averaged, and note without which the others may be denoised.
 
     Parameters
     ----------
     rows : sequence of SeriesRow
         The reference first.
-    least : float
-        Part of the brain that it must show.
+    limits : QCThresholds
+        By which they were judged.
+    folder : Path
+        Working directory of the step.
+    may_leave_out_first : bool
+        False where a mask was given, which is that of the first.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the series, with what speaks against them.
     """
+    first = rows[0].name
+    misfits = [(row.name, row.qc.reason) for row in rows if row.qc.reason]
+    if misfits and sum(row.accepted for row in rows) < 2:
+        if all(shows_too_little(row.qc, limits) for row in rows if row.qc.reason):
+            note_odd_repetitions(folder, dict(misfits))
+        elif may_leave_out_first:
+            note_odd_reference(folder, first, misfits)
+        refused = "; ".join(f"{name}: {reason}" for name, reason in misfits)
+        raise BIDSDataError(
+            f"{first}: expected at least one more series that can be aligned with it, found none. {refused}. "
+            f"Look at the b0s; {_REMEDY}"
+        )
+    cut = _reason_against_view(rows, limits.min_overlap)
+    if cut and may_leave_out_first:
+        note_odd_repetitions(folder, {first: cut})
+        raise BIDSDataError(f"{first}: expected a view of the whole brain, but {cut}; {_REMEDY}")
+
+
+def _reason_against_view(rows: Sequence[SeriesRow], least: float) -> str:
+    """What speaks against a first series that would cut the brain which another shows; or nothing."""
     fullest = min((row for row in rows if row.accepted), key=lambda row: row.in_first, default=None)
     if fullest is None or fullest.in_first >= least:
         return ""

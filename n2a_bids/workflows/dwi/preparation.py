@@ -150,10 +150,20 @@ def _align_node(unit: DenoisingUnit, given: Path | None, config: Config, referen
         phase_encoding=[phase_encoding_axis_in_world(image) for image in unit.images],
         reference_reason=reference_reason,
         keep_mask=given is not None,
+        compare_errors=_is_of_one_distortion(unit, config),
         keep_negative=config.denoise.keep_noise_floor or unit.uses_phase,
         **config.align.thresholds,
     )
     return Node(interface, name="align", mem_gb=4.0)
+
+
+def _is_of_one_distortion(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether what differs between series is no remainder of opposite distortions, as far as is known."""
+    if unit.has_opposite_series:
+        return False
+    return not config.selection.dwi_corrected or (
+        bool(unit.phase_encoding) and not any(unit.polarity_leaders)
+    )
 
 
 def _connect_alignment(workflow: Workflow, align: Node) -> None:

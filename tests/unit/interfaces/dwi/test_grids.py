@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nb
@@ -12,17 +13,21 @@ from diffusion_series import random_table
 from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.registration.motion_measures import measure_motion
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.dwi.align import AlignSeries
+from n2a_bids.interfaces.dwi.aligned_series import AlignedSeries, without_spoiled
+from n2a_bids.interfaces.dwi.alignment_record import SeriesRow
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.motion import RegisterSeries
 from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
 from n2a_bids.lab.simulation.dwi import distort
-from n2a_bids.record.alignment import ODD_REPETITIONS_FILE
+from n2a_bids.record.alignment import ODD_REPETITIONS_FILE, VolumeMotion
 from n2a_bids.workflows.dwi.preparation import reference_first
 
 _AFFINE = np.array([[-5.0, 0, 0, 60], [0, 5.0, 0, -62], [0, 0, 5.0, -35], [0, 0, 0, 1]])
@@ -125,6 +130,44 @@ def test_a_first_series_that_shows_less_keeps_a_mask_that_was_given(tmp_path, mo
     unit.cut(1, 9)
     assert unit.run(keep_mask=True, **_GATES)[1].accepted == [0, 1]
     assert unit.run()[1].accepted == [0, 1]
+
+
+def _aligned_series(folder: Path, number: int, data: np.ndarray) -> AlignedSeries:
+    """A series that lies on the grid of the first."""
+    path = folder / f"aligned_{number}.nii.gz"
+    nb.Nifti1Image(data.astype(np.float32), _AFFINE).to_filename(path)
+    still = measure_motion([Affine()] * _N_VOLUMES, np.zeros(3), range(_N_VOLUMES))
+    row = SeriesRow(f"run-{number}", AlignmentQC.of_reference(), "", still, VolumeMotion())
+    table, seen = random_table(1, _N_VOLUMES - 1), np.ones(_SHAPE, bool)
+    return AlignedSeries(data[..., 0], table, seen, {}, path, 1.0, row)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "may_leave_out_first", "left_out"),
+    [(0, True, [0]), (2, True, [2]), (0, False, []), (None, True, [])],
+)
+def test_a_series_of_two_poses_is_left_out(tmp_path, spoiled, may_leave_out_first, left_out):
+    """Slices of each volume lie elsewhere; stronger noise alone is no reason."""
+    runs = []
+    for number in range(3):
+        data = _series(noise_seed=number)[0]
+        if number == spoiled:
+            moved = ndimage.shift(data, (1.2, -1.0, 0, 0), order=1)
+            data[:, :, ::3] = moved[:, :, ::3]
+        elif spoiled is None and number == 2:
+            data += 2 * np.random.default_rng(9).normal(0, 2, data.shape).astype(np.float32)
+        runs.append(_aligned_series(tmp_path, number, data))
+    judged, warnings = without_spoiled(runs, _series()[1], may_leave_out_first=may_leave_out_first)
+    assert [index for index, one in enumerate(judged) if one.row.reason] == left_out
+    assert all("the mean is better without it" in judged[index].row.reason for index in left_out)
+    assert [text.split(":")[0] for text in warnings] == ([] if may_leave_out_first else ["run-0"])
+
+
+def test_two_series_tell_nothing_of_each_other(tmp_path):
+    """Whose error it is, nobody can tell; one that is not used does not count."""
+    runs = [_aligned_series(tmp_path, number, (1 + number) * _series()[0]) for number in range(3)]
+    runs[1] = replace(runs[1], row=replace(runs[1].row, excluded="a copy"))
+    assert without_spoiled(runs, _series()[1], may_leave_out_first=True) == (runs, [])
 
 
 @pytest.mark.parametrize("code", ["LAS", "PSR"])
