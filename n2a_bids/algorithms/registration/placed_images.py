@@ -115,6 +115,11 @@ def register_series(reference: PlacedImage, moving: PlacedImage) -> SeriesRegist
     return SeriesRegistration(transform, rounds, step_voxels)
 
 
+def register_coarsely(reference: PlacedImage, moving: PlacedImage) -> Affine:
+    """Rigid motion between two images of one contrast, as of `register_series`, by voxels of about 2 mm."""
+    return register_series(_coarse(reference), _coarse(moving)).transform
+
+
 def compared_scales(placed: PlacedImage) -> tuple[float, tuple[float, float]]:
     """SDs, in voxels, of the blurs with which heads are compared: smaller ones of the small heads of animals.
 
@@ -201,7 +206,7 @@ def mirror_reasons(
     mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
     mirror[0, 3] = 2 * reference.brain_points.mean(axis=0)[0]
     mirrored = PlacedImage(image, mirror @ reference.affine, reference.mask)
-    transform = register_series(_coarse(reference), _coarse(mirrored)).transform
+    transform = register_coarsely(reference, mirrored)
     shown, seen = show_on(mirrored, transform, reference)
     common = reference.mask & seen
     if not common.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from nipype.interfaces.base import (
 from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.preparation.background import without_noisy_background
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
-from n2a_bids.algorithms.registration.placed_images import PlacedImage, find_start
+from n2a_bids.algorithms.registration.placed_images import (
+    PlacedImage,
+    compared_scales,
+    find_start,
+    register_coarsely,
+    show_on,
+)
+from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.network_brain import find_by_network
@@ -27,6 +35,8 @@ from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
 
 _HEAD_BLUR_VOXELS = 1.5
+_STILL_VOXELS = 0.5
+"""Motion of all of the brain below which a mask stays where it was drawn."""
 
 
 class _MaskOutputSpec(TraitedSpec):
@@ -130,7 +140,7 @@ class GivenBrainMask(ResumableInterface):
     """A mask that the user brings, on the grid of the image: resampled (nearest voxel) where it is not.
 
     Where the head of this image lies elsewhere in the world than that of the image which the mask was drawn
-    on (the table stood elsewhere), the mask goes with it, as far as a first look on a coarse grid tells.
+    on (the table stood elsewhere, or the head turned), the mask goes with it, to a part of a voxel.
     """
 
     input_spec = _GivenBrainMaskInputSpec
@@ -139,11 +149,33 @@ class GivenBrainMask(ResumableInterface):
     def _run_interface(self, runtime):
         image, mask = Path(self.inputs.in_file), Path(self.inputs.mask_file)
         owner = Path(self.inputs.owner_file) if isdefined(self.inputs.owner_file) else image
-        motion = Affine() if owner == image else find_start(_head(owner), _head(image))
+        motion = Affine() if owner == image else _find_motion(owner, image, mask)
         inside = mask_in_world(mask, image, ~motion)
         out_mask = save_like(inside, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
         self._results["out_mask"] = os.fspath(check_given_mask(out_mask, image, mask))
         return runtime
+
+
+def _find_motion(owner: Path, image: Path, mask: Path) -> Affine:
+    """World of the head that a mask lies on to that of another: none where that is less than half a voxel."""
+    fixed, moving = _head(owner), _head(image)
+    start = find_start(fixed, moving)
+    brains = mask_in_world(mask, owner), mask_in_world(mask, image, ~start)
+    if not all(brain.any() for brain in brains):
+        return start
+    fixed, moving = (replace(head, mask=brain) for head, brain in zip((fixed, moving), brains, strict=True))
+    found = register_coarsely(fixed, moving)
+    if found.displacement_mm(fixed.brain_points).max() < _STILL_VOXELS * min(moving.voxel_size_mm):
+        return Affine()
+    return max((start, found), key=lambda one: _likeness(fixed, moving, one))
+
+
+def _likeness(fixed: PlacedImage, moving: PlacedImage, motion: Affine) -> float:
+    """Correlation of two heads in the brain of the first, of what the second shows of it."""
+    shown, seen = show_on(moving, motion, fixed)
+    common = fixed.mask & seen
+    smoothing, _ = compared_scales(fixed)
+    return smooth_correlation(fixed.image, shown, common, smoothing) if common.any() else -1.0
 
 
 def _head(path: Path) -> PlacedImage:

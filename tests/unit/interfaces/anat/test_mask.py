@@ -4,9 +4,10 @@ import nibabel as nb
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.quality.mask_checks import dice
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm, world_points
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.anat.mask import (
@@ -61,6 +62,21 @@ def test_given_brain_mask_follows_the_head(head_files, tmp_path, head, affine):
     assert dice(load(found.out_mask)[0] > 0, head[1]) > 0.95
     found = GivenBrainMask(in_file=owner, mask_file=mask, owner_file=owner).run(cwd=str(tmp_path)).outputs
     np.testing.assert_array_equal(load(found.out_mask)[0] > 0, head[1])
+
+
+def test_given_brain_mask_follows_a_turn_of_the_head(head_files, tmp_path, head, affine):
+    """By a first look, which knows turns of twenty degrees, it would lie askew."""
+    owner, mask = head_files
+    centre = world_points(ndimage.center_of_mass(head[1]), affine)
+    turn = Affine.about(Rotation.from_euler("x", 10, degrees=True).as_matrix(), centre, centre)
+    to_voxels = (~turn).between_voxels(affine, affine)
+    moved, expected = (
+        ndimage.affine_transform(one, to_voxels[:3, :3], to_voxels[:3, 3], order=order)
+        for one, order in ((load(owner)[0], 1), (head[1].astype(np.uint8), 0))
+    )
+    turned = save_like(moved, owner, tmp_path / "turned.nii.gz")
+    found = GivenBrainMask(in_file=turned, mask_file=mask, owner_file=owner).run(cwd=str(tmp_path)).outputs
+    assert dice(load(found.out_mask)[0] > 0, expected > 0) > 0.97
 
 
 def test_empty_brain_mask_is_an_error_that_names_the_image(head_files, tmp_path):
