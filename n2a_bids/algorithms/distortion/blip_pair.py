@@ -87,16 +87,29 @@ class BlipPair:
         Where one image ends, the other continues it: the border of the view is no edge of the head.
         """
         first, second = self.corrected(voxel_map, displacement, order=3)
-        own = np.zeros(self.first.shape, np.float32) if displacement is None else displacement
-        other = self.second_displacement(own)
-        first_seen = in_view(self.first.shape, np.eye(4), own, self.axis, 1)
-        seen = in_view(self.second.shape, voxel_map, other, self.axes[1], 1)
+        first_seen, seen = self._views(voxel_map, displacement)
         common = self.mask & first_seen & seen
         level = float(second[common].mean()) if common.any() else 0.0
         if not level > 0:
             raise ValueError("the second image holds no signal in the brain of the first")
         second = second * np.float32(first[common].mean() / level)
         return np.where(first_seen, first, second), np.where(seen, second, first)
+
+    def shown(self, voxel_map: VoxelMap, displacement: Volume) -> NDArray[np.bool_]:
+        """Brain that both images show: nothing else can be compared; all of it where they show none."""
+        common = np.logical_and.reduce([self.mask, *self._views(voxel_map, displacement)])
+        return common if common.any() else self.mask
+
+    def _views(
+        self, voxel_map: VoxelMap, displacement: Volume | None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Where each image was measured, on the grid of the first."""
+        own = np.zeros(self.first.shape, np.float32) if displacement is None else displacement
+        other = self.second_displacement(own)
+        return (
+            in_view(self.first.shape, np.eye(4), own, self.axis, 1),
+            in_view(self.second.shape, voxel_map, other, self.axes[1], 1),
+        )
 
     def estimate(self, images: tuple[Volume, Volume], config: DistortionConfig) -> Volume:
         """Displacement between two images on the grid of the first, from the slab of the brain."""

@@ -101,12 +101,17 @@ def doubt_of_pair(pair: BlipPair, correction: PairCorrection, *, config: PairCon
     if not is_small(moved_voxels):
         return ""
     alike = _align(pair, config)
-    rigid, bent = (agreement(*result.corrected, pair.mask) for result in (alike, correction))
+    rigid, bent = (_agreement(pair, result) for result in (alike, correction))
     return polarity_doubt(rigid, bent, moved_voxels)
 
 
+def _agreement(pair: BlipPair, result: PairCorrection) -> float:
+    """Of the corrected images, in the brain that both show."""
+    return agreement(*result.corrected, pair.shown(result.voxel_map, result.displacement))
+
+
 def _likelier(pair: BlipPair, opposite: PairCorrection, alike: PairCorrection) -> PairCorrection:
-    bent, rigid = (agreement(*result.corrected, pair.mask) for result in (opposite, alike))
+    bent, rigid = (_agreement(pair, result) for result in (opposite, alike))
     is_opposite = explains_more(bent, rigid)
     taken = opposite if is_opposite else alike
     margin = round(bent - rigid if is_opposite else rigid - bent, 4)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2a_bids.algorithms.distortion.field import intensity_factor, resample
+from n2a_bids.algorithms.distortion.field import in_view, intensity_factor, resample
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
@@ -33,6 +33,8 @@ class DistortionQuality:
     folded_fraction: float
     reason: str
     """Why the field cannot be true; empty where it can."""
+    shown: float = 1.0
+    """Part of the brain that both b0s show: correlations are of that; elsewhere the field is not known."""
 
 
 def judge_distortion(
@@ -67,8 +69,13 @@ def judge_distortion(
     )
     folds = [intensity_factor(field, along, 1, voxel_map) == 0 for field, along, voxel_map in fields]
     moved_voxels = np.abs(correction.displacement[mask])
+    views = (
+        in_view(image.shape, voxel_map, field, along, 1)
+        for image, (field, along, voxel_map) in zip((first, second[1]), fields, strict=True)
+    )
+    both = np.logical_and.reduce([mask, *views])
     before, aligned, after = (
-        smooth_correlation(*pair, mask, _SMOOTHING_VOXELS)
+        smooth_correlation(*pair, both if both.any() else mask, _SMOOTHING_VOXELS)
         for pair in ((first, second[0]), (first, placed), correction.corrected)
     )
     size = {
@@ -83,6 +90,7 @@ def judge_distortion(
         size,
         folded,
         _reason(size["percentile_95"], folded, (aligned, after) if useless else None),
+        round(float(both.sum() / mask.sum()), 4),
     )
 
 

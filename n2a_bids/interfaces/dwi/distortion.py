@@ -25,6 +25,8 @@ from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import write_transforms
 from n2a_bids.record.alignment import DistortionRecord, FieldDisplacement, MotionBetweenSeries
 
+_SHOWN = 0.95
+"""Part of the brain below which a b0 is named that is no series itself, and has no other limit to keep."""
 _LIES_THERE = 0.6
 """Dice coefficient of the two brains, distorted as they are."""
 
@@ -123,7 +125,7 @@ class EstimateDistortion(ResumableInterface):
             axes[1],
         )
         problem = self._problem(correction, replace(quality, reason=failure or quality.reason))
-        correction = self._believed(correction, problem, (first.image, placed))
+        correction = self._believed(correction, problem, (first.image, placed), quality.shown)
         between = Affine.from_voxels(correction.voxel_map, first.affine, second.affine)
         self._write(Path(runtime.cwd), correction, quality, between, placed)
         return runtime
@@ -177,12 +179,19 @@ class EstimateDistortion(ResumableInterface):
         correction: PairCorrection,
         problem: str,
         acquired: tuple[NDArray[np.float32], NDArray[np.float32]],
+        shown: float,
     ) -> PairCorrection:
         """The correction, or one that moves nothing; BIDSDataError where it must be one and is none."""
         if problem and not self.inputs.is_optional:
             raise BIDSDataError(problem)
         self._results["corrected"] = not problem
-        return without_field(correction, acquired, problem) if problem else correction
+        if problem:
+            return without_field(correction, acquired, problem)
+        if self.inputs.is_optional and shown < _SHOWN:
+            name = Path(self.inputs.names[1]).name
+            told = f"{name} shows only {shown:.0%} of the brain: elsewhere the distortion is hardly corrected"
+            return replace(correction, warnings=(*correction.warnings, told))
+        return correction
 
     def _problem(self, correction: PairCorrection, quality: DistortionQuality) -> str:
         """Why this is no pair, with the remedy; empty where it is one."""

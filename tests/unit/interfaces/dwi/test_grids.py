@@ -426,6 +426,24 @@ def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
         EstimateDistortion(**inputs).run()
 
 
+def test_b0s_are_compared_where_both_show_the_brain(tmp_path, monkeypatch):
+    """Elsewhere they would differ, and the field is not known: the part that is shown is told."""
+    monkeypatch.chdir(tmp_path)
+    inputs = _pair_files(tmp_path / "raw", "LAS") | {"is_optional": True}
+    image = nb.load(inputs["b0_files"][0]).get_fdata().astype(np.float32)
+    nb.Nifti1Image(image[:, :, :9], _AFFINE).to_filename(inputs["b0_files"][1])
+    mask = _series()[1].astype(np.uint8)
+    nb.Nifti1Image(mask[:, :, :9], _AFFINE).to_filename(inputs["mask_files"][1])
+    nothing, black = np.zeros(_SHAPE, np.float32), np.arange(_SHAPE[2]) >= 9
+    still = PairCorrection(nothing, nothing, np.eye(4), (image, np.where(black, 0, image)), 1, 0.0, True)
+    monkeypatch.setattr("n2a_bids.interfaces.dwi.distortion.correct_pair", lambda *args, **settings: still)
+    monkeypatch.setattr("n2a_bids.interfaces.dwi.distortion.doubt_of_pair", lambda *args: "")
+    record = json.loads(Path(EstimateDistortion(**inputs).run().outputs.record_file).read_text())
+    assert record["correlation_aligned"] == record["correlation_after"] == 1
+    (warning,) = record["warnings"]
+    assert warning.startswith("pa shows only 7") and "hardly corrected" in warning
+
+
 @pytest.mark.parametrize("is_optional", [True, False])
 def test_an_image_without_signal_makes_no_pair(tmp_path, monkeypatch, is_optional):
     """A b0 that others can do without leaves the distortion, and a partner is refused by name."""
