@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import antipodal_angle_deg, match_tables
 from n2a_bids.algorithms.quality.voxel_sizes import other_sizes, spell_sizes
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.grouping.protocols import reason_not_together
 from n2a_bids.dataset.read.gradient_tables import Series
+from n2a_bids.io.gradients import world_rotation
 
 _MIN_FRACTION = 0.5
 _MOST_LOST = 0.1
@@ -25,6 +27,10 @@ _SAME_SIZE = 1e-3
 _LARGEST_VOXEL_RATIO = 1.3
 """Of edge lengths along one direction of the head: the one resampling evens out less."""
 _SAME_DIRECTION_DEG = 5.0
+_FRAMES = Rotation.create_group("O").as_matrix()
+"""All turns that exchange or mirror axes."""
+_FEWEST_IN_FRAME = 6
+"""Directions that tell a table of another frame from another table."""
 _LARGEST_TURN_DEG = 30.0
 """Directions that are nearest to each other and farther apart are other directions, not rotated ones."""
 
@@ -65,7 +71,10 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
     """
     first = series[0]
     # Each with each: what the first does not tell, two others may tell apart.
-    if any(voxel_difference(*pair) or _protocol_difference(*pair) for pair in combinations(series, 2)):
+    if any(
+        voxel_difference(*pair) or _protocol_difference(*pair) or _is_in_another_frame(*pair)
+        for pair in combinations(series, 2)
+    ):
         return None
     rows = [(index,) for index in range(first.gradients.bvals.size)]
     for other in series[1:]:
@@ -198,6 +207,11 @@ def _table_difference(first: Series, other: Series) -> str:
     longest = max(own.bvals.size, its.bvals.size)
     if same_b < _MIN_FRACTION * longest:
         return f"b-values of {_range(its.bvals)} s/mm2, {_range(own.bvals)} in {own_name}"
+    if _is_in_another_frame(first, other):
+        return (
+            f"its directions are those of {own_name} with axes of the array mirrored or exchanged; where "
+            "both are of one protocol, one of the tables is wrong: convert that series again"
+        )
     angles = _nearest_angles_deg(own.bvecs, its.bvecs)
     if angles.max() <= _SAME_DIRECTION_DEG:
         return f"its directions are those of {own_name}, with other b-values for the same directions"
@@ -207,6 +221,22 @@ def _table_difference(first: Series, other: Series) -> str:
         )
     n_common = len(match_tables(own, its))
     return f"only {n_common} of {own.bvals.size} directions of {own_name} are in {its_name}"
+
+
+def _is_in_another_frame(first: Series, other: Series) -> bool:
+    """Whether one table is the other with axes of the array mirrored or exchanged, and not as it is.
+
+    Tables that are symmetric in part have many directions in common with such an image of themselves, but
+    those of other volumes: series of which one was converted wrongly would be averaged across directions.
+    """
+    own, its = (one.gradients.subset(np.flatnonzero(one.weighted)) for one in (first, other))
+    fewest = min(own.bvals.size, its.bvals.size)
+    if other.affine is None or fewest < _FEWEST_IN_FRAME or len(match_tables(own, its)) == fewest:
+        return False
+    axes = world_rotation(other.affine)
+    # Directions have no sign: mirrored axes are turned ones.
+    turned = (replace(its, bvecs=its.bvecs @ axes @ frame @ axes.T) for frame in _FRAMES)
+    return any(len(match_tables(own, table)) == fewest for table in turned)
 
 
 def _nearest_angles_deg(own: NDArray[np.float64], its: NDArray[np.float64]) -> NDArray[np.float64]:

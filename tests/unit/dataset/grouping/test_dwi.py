@@ -136,6 +136,23 @@ def test_a_run_without_echo_time_does_not_join_two_that_differ(dataset):
     assert [[image.entities["run"] for image in unit.images] for unit in repeats] == [["1", "2"]]
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2], [1, 0, 2]], ids=["mirrored", "exchanged"])
+def test_a_table_in_another_frame_is_told_and_not_paired_by_chance(dataset, rows):
+    """Most of a table that is nearly symmetric are found in its image, as directions of other volumes."""
+
+    def changed(directions):
+        return directions[:, rows] * [-1, 1, 1]
+
+    _, half = table(8)
+    bvecs = np.vstack([half, changed(half), table(4, seed=7)[1]])
+    bvals = np.where(np.any(bvecs, axis=1), 1000.0, 0.0)
+    dataset.add("dir-AP", (bvals, bvecs), AP)
+    dataset.add("dir-PA", (bvals, changed(bvecs)), PA)
+    units = dataset.collect().units
+    assert [unit.label for unit in units] == ["sub-01_dir-AP_dwi", "sub-01_dir-PA_dwi"]
+    assert all("axes of the array mirrored or exchanged" in unit.reason for unit in units)
+
+
 def test_labels_alone_make_no_pair(dataset):
     """Two labels, one phase encoding: each series by itself, and the reason says so."""
     dataset.add("dir-AP", metadata=AP)
