@@ -18,7 +18,7 @@ def importer(package: str, modules: Mapping[str, str]) -> Callable[[str], object
 
     Examples
     --------
-    >>> importer("n2a_bids", {"Affine": "algorithms.registration.transforms"})("Affine").__name__
+    >>> importer("n2a_bids", {"Affine": "algorithms.transforms"})("Affine").__name__
     'Affine'
     """
 

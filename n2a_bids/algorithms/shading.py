@@ -18,8 +18,8 @@ from n2a_bids.algorithms.registration.placed_images import (
     show_on,
 )
 from n2a_bids.algorithms.registration.resampling import block_means
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading_field import bridge, odd_blocks, on_voxels, smoothness
+from n2a_bids.algorithms.transforms import Affine
 
 _ADULT_MM = 150.0
 """Extent of a brain to which all lengths here are meant; they shrink with smaller ones."""

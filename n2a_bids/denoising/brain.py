@@ -9,7 +9,7 @@ import nibabel as nb
 import numpy as np
 
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError

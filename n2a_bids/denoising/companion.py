@@ -15,8 +15,8 @@ from n2a_bids.algorithms.noise.shared_noise import shared_series_noise
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, register_series
 from n2a_bids.algorithms.registration.resampling import field_of_view
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.repetitions import Companion, Repetitions
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.dataset.read.files import check_file
 from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.errors import BIDSDataError

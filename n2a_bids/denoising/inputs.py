@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series, mend_series
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.contrasts import B0_THRESHOLD

@@ -21,7 +21,7 @@ from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.preparation.gaps import extend_measured
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
 from n2a_bids.algorithms.registration.rigid_fit import size_factor
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm, world_points
+from n2a_bids.algorithms.transforms import voxel_sizes_mm, world_points
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform

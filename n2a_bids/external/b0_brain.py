@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.algorithms.quality.mask_checks import dice
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import packaged_template
 from n2a_bids.io.gradients import superior_axis

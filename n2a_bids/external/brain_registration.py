@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, find_start
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import shaded_alike
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, save_like
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform

@@ -20,7 +20,7 @@ from n2a_bids.algorithms.preparation.tissue_likeness import (
     tissue_likeness,
     trim_dark_border,
 )
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.io.images import load, save_like
 
 

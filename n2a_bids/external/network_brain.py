@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.algorithms.preparation.brain_depth import brain_depth, brain_of_depth
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.algorithms.threads import one_thread
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import DenoisingError
 from n2a_bids.io.weights import PACKAGED, load_weights
 

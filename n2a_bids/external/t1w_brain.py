@@ -8,7 +8,7 @@ import numpy as np
 
 from n2a_bids.algorithms.quality.mask_checks import shows_structure
 from n2a_bids.algorithms.registration.rigid_fit import size_factor
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import load
 from n2a_bids.system.child import run_module

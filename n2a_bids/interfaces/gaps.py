@@ -11,7 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.enumeration import enumerated
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits, write_gaps

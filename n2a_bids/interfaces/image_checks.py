@@ -19,7 +19,7 @@ from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.ceiling import find_ceiling
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.image_checks import check_image
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, load_mask

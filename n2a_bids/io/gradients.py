@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import BIDSDataError

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.system.resources import available_memory_gb

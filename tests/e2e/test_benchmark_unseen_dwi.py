@@ -8,7 +8,7 @@ from scipy import ndimage
 from written_tables import read_rows
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.cli.tools import main
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.io.gradients import write_gradients

@@ -12,7 +12,7 @@ from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.registration.dwi_contrasts import largest_shift_voxels
 from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
-from n2a_bids.algorithms.registration.transforms import inverse
+from n2a_bids.algorithms.transforms import inverse
 
 Volume = NDArray[np.float32]
 VoxelMap = NDArray[np.float64]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.transforms import Shear
+from n2a_bids.algorithms.transforms import Shear
 
 _FEWEST_VOLUMES = 8
 """With diffusion weighting, by which three coefficients are told from noise."""

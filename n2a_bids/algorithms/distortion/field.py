@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from n2a_bids.algorithms.preparation.gaps import extend_masked, lies_on
-from n2a_bids.algorithms.registration.transforms import inverse
+from n2a_bids.algorithms.transforms import inverse
 
 _MOST_ITERATIONS, _FOUND_VOXELS = 60, 0.02
 """Of the search for a position as acquired, which ends within so many voxels where no image folds."""

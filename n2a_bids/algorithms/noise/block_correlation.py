@@ -14,7 +14,7 @@ from n2a_bids.algorithms.constant_places import find_constant
 from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.resampling import field_of_view
-from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.algorithms.transforms import Matrix
 
 _BLOCK = 4
 """Edge, in voxels of the coarser image, of the blocks in which noise is compared."""

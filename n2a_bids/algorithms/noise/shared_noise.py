@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.shells import round_to_shells
 from n2a_bids.algorithms.noise.block_correlation import ComparedBlocks, compare_blocks
 from n2a_bids.algorithms.normalization import Volume
-from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.algorithms.transforms import Matrix
 
 SAME_ACQUISITION_SHARE = 0.6
 """Part of the noise variance that others explain, from which on an image is no measurement of its own. Copies

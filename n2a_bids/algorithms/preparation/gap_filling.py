@@ -15,7 +15,7 @@ from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured
-from n2a_bids.algorithms.registration.transforms import Matrix, voxel_sizes_mm
+from n2a_bids.algorithms.transforms import Matrix, voxel_sizes_mm
 
 _RIM_MM = 3.0
 """Brains cut out by one program twice differ by less at their border, or by a voxel."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.registration.transforms import sizes_along
+from n2a_bids.algorithms.transforms import sizes_along
 
 _ROUNDED_SIZE = 1e-3
 """Smaller relative differences of edge lengths are rounding of the headers."""

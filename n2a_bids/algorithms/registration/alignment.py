@@ -19,8 +19,8 @@ from n2a_bids.algorithms.registration.placed_images import (
 )
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
 from n2a_bids.algorithms.shading import FINE, relative_shading
+from n2a_bids.algorithms.transforms import Affine, Matrix, inverse, spread_points
 
 
 def _spread_points(grid: PlacedImage) -> NDArray[np.float64]:

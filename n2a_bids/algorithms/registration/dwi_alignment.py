@@ -22,8 +22,8 @@ from n2a_bids.algorithms.registration.placed_images import (
     mirror_reasons,
 )
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
-from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.algorithms.shading import relative_shading
+from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm
 
 _THICK_SLICES = 2.0
 """Over the voxels within them: a head that turned shows other parts of itself in them."""

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
-from n2a_bids.algorithms.registration.transforms import Affine, inverse
+from n2a_bids.algorithms.transforms import Affine, inverse
 
 AlignContrasts = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
 """Two (X, Y, Z) images of other contrast to the (4, 4) map from voxels of the first to the second."""

@@ -37,7 +37,7 @@ from n2a_bids.algorithms.registration.rigid_fit import (
     sample_points,
     size_factor,
 )
-from n2a_bids.algorithms.registration.transforms import Affine, Shear, inverse
+from n2a_bids.algorithms.transforms import Affine, Shear, inverse
 
 _SMOOTHING_OF_NOISE_VOXELS = (0.7, 0.55)
 """The least in the noisiest series (`NOISE_LIMITS`), in quieter ones less. Interpolation between voxels takes

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.distortion.field import in_view, resample
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.algorithms.transforms import Matrix
 
 _STILL_VOXELS = 0.1
 """A motion that moves no brain voxel farther than this from a whole voxel is not worth an interpolation."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 
 _HEAD_RADIUS_MM = 50.0
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
 from n2a_bids.algorithms.normalization import Mask, Volume
-from n2a_bids.algorithms.registration.transforms import Matrix, inverse
+from n2a_bids.algorithms.transforms import Matrix, inverse
 
 LEAST_SIGNAL = 0.1
 """Least part of the variance that is taken for signal: below, a correlation is divided by noise alone.

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess, register_rigid
 from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
-from n2a_bids.algorithms.registration.transforms import (
+from n2a_bids.algorithms.transforms import (
     Affine,
     Matrix,
     inverse,

@@ -27,7 +27,7 @@ from n2a_bids.algorithms.registration.rigid_fit import (
     sample_points,
     size_factor,
 )
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
+from n2a_bids.algorithms.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 
 _SEARCH_VOXEL_MM, _SEARCH_BRAIN_MM3 = 4.0, 200_000.0
 """Edge of the voxels in which brains of this volume and more are searched for; less in those of animals."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.transforms import Affine, Shear
+from n2a_bids.algorithms.transforms import Affine, Shear
 
 _SAMPLE_MM = 5.0
 _N_ITERATIONS = 30

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import antipodal_angle_deg, match_tables
 from n2a_bids.algorithms.quality.voxel_sizes import other_sizes, spell_sizes
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.grouping.protocols import reason_not_together
 from n2a_bids.dataset.read.gradient_tables import Series
 from n2a_bids.io.gradients import world_rotation

@@ -10,7 +10,7 @@ import numpy as np
 
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
+from n2a_bids.algorithms.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 from n2a_bids.enumeration import listing
 from n2a_bids.io.images import load
 

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.preparation.gaps import Gaps, zone_value
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, move_mask
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix
+from n2a_bids.algorithms.transforms import Affine, Matrix
 from n2a_bids.external.t1w_brain import GIVE_A_MASK
 from n2a_bids.io.images import load, same_grid, save_like
 

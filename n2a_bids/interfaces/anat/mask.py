@@ -26,7 +26,7 @@ from n2a_bids.algorithms.registration.placed_images import (
     show_on,
 )
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import check_brain, check_given_mask, packaged_template, write_brain_mask

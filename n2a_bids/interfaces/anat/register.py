@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
 from n2a_bids.algorithms.noise.copies import find_means
 from n2a_bids.algorithms.quality.mask_checks import cut_share
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import load_gaps

@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, is
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table
 from n2a_bids.io.images import load

@@ -29,8 +29,8 @@ from n2a_bids.algorithms.registration.motion_measures import (
 )
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, part_in_view, show_on
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import FINE, relative_shading
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.alignment_limits import AlignmentLimitsInputSpec
 from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.preparation.lost_slices import lost_voxels, stand_in
 from n2a_bids.algorithms.quality.spoiled_runs import SpoiledRun, find_spoiled_series
 from n2a_bids.algorithms.registration.dwi_resampling import lowest_weighting, mean_b0
-from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.algorithms.transforms import Matrix
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow
 from n2a_bids.io.images import load, save_like
 

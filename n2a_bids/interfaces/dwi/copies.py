@@ -9,7 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 
 from n2a_bids.algorithms.noise.copies import find_repeated_volumes
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_series_noise
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.interfaces.anat.copies import copy_reasons, partial_warnings
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table
 from n2a_bids.interfaces.resumable import ResumableInterface

@@ -15,8 +15,8 @@ from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection, correct_pair, doubt_of_pair
 from n2a_bids.algorithms.distortion.quality import DistortionQuality, judge_distortion
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_overlap, find_start, show_on
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.shading import ANY, DISTORTED, relative_shading, shaded_alike
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import phase_encoding_of

@@ -9,7 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import eddy_displacement_mm, measure_motion
-from n2a_bids.algorithms.registration.transforms import world_points
+from n2a_bids.algorithms.transforms import world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load

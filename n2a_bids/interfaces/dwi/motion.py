@@ -19,8 +19,8 @@ from n2a_bids.algorithms.preparation.lost_slices import bridge_slices
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration
-from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.algorithms.shading import register_shaded_series
+from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
 from n2a_bids.interfaces.resumable import ResumableInterface

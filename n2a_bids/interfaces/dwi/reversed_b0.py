@@ -21,7 +21,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain, find_brain
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, first_volume, read_table

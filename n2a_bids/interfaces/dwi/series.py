@@ -25,7 +25,7 @@ from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.preparation.lost_slices import bridge_slices
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile

@@ -10,7 +10,7 @@ from nipype.interfaces.base import File, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents, shared_currents
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.interfaces.dwi.motion import (
     EstimateMotionInputSpec,
     MotionOutputSpec,

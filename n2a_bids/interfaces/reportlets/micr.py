@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import write_whole

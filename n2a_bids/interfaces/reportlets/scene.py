@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
+from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm
 from n2a_bids.viz import Frame, crop_to_mask
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 
 _RESAMPLING_ORDER = 5
 _NOISE_FIELD_FRACTION = 0.25

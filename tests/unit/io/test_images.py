@@ -7,7 +7,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import remove_leftovers, whole_file
 from n2a_bids.io.images import load, load_mask, same_grid, save_like

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.registration.alignment import bring_to_grid
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm
+from n2a_bids.algorithms.transforms import Affine, Matrix, voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.io.transforms import read_itk_transform
 from n2a_bids.lab.simulation.runs import SimulatedRuns, resample

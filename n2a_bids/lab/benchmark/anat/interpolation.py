@@ -18,7 +18,7 @@ from n2a_bids.algorithms.quality.sharpness import relative_sharpness
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.registration.rigid import midspace_transforms
-from n2a_bids.algorithms.registration.transforms import Affine, inverse
+from n2a_bids.algorithms.transforms import Affine, inverse
 from n2a_bids.lab.benchmark.anat.alignment import refine_rigid, register_run
 from n2a_bids.lab.benchmark.anat.cells import MOVEMENT_MARGIN_VOXELS, Cell, place_of
 from n2a_bids.lab.benchmark.anat.methods import oracle_network, tissue_scale

@@ -215,7 +215,7 @@ def _check_truth(config: BenchmarkConfig) -> None:
 
 def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewhere: bool = False) -> list:
     from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
-    from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+    from n2a_bids.algorithms.transforms import voxel_sizes_mm
     from n2a_bids.dataset.read.gradient_tables import read_series
     from n2a_bids.dataset.units import ImageFile
     from n2a_bids.external.b0_brain import find_brain

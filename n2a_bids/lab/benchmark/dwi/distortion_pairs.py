@@ -11,7 +11,7 @@ import torch
 
 from n2a_bids.algorithms.distortion.field import in_view
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load, load_mask, same_grid

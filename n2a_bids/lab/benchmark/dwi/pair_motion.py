@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.transforms import Affine, inverse
+from n2a_bids.algorithms.transforms import Affine, inverse
 
 MOTIONS = {"still": (0.0, 0.0), "3mm": (3.0, 0.0), "5mm-5deg": (5.0, 5.0)}
 """Translation in mm and rotation in degrees by the name of the condition."""

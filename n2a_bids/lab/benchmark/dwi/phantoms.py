@@ -18,8 +18,8 @@ from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
 from n2a_bids.lab.simulation.conditions import find_condition

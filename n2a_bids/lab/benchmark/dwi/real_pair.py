@@ -15,8 +15,8 @@ from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept
 from n2a_bids.algorithms.registration.motion_measures import even_intensity, undo_rotations
-from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import phase_encoding_of, read_gradients
 from n2a_bids.io.images import load

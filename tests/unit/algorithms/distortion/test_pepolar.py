@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import DistortionConfig, resample
 from n2a_bids.algorithms.distortion.pepolar import PairConfig, correct_pair, doubt_of_pair
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load
 from n2a_bids.lab.simulation.dwi import distort, susceptibility_displacement

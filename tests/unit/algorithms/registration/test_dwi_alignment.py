@@ -28,7 +28,7 @@ from n2a_bids.algorithms.registration.placed_images import (
     register_series,
     show_on,
 )
-from n2a_bids.algorithms.registration.transforms import Affine, world_points
+from n2a_bids.algorithms.transforms import Affine, world_points
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.gradients import superior_axis
 

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.distortion.eddy_currents import can_be_told, relative_g
 from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups, largest_shift_voxels
 from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
 from n2a_bids.algorithms.registration.rigid import register_rigid
-from n2a_bids.algorithms.registration.transforms import Shear
+from n2a_bids.algorithms.transforms import Shear
 
 _SIZE = (2.0, 2.0, 2.5)
 

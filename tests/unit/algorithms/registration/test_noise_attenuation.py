@@ -18,7 +18,7 @@ from n2a_bids.algorithms.registration.noise_attenuation import (
     without_attenuation,
 )
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.config import AlignConfig
 
 _SHAPE, _AFFINE = (60, 68, 56), np.diag([2.0, 2.0, 2.0, 1.0])

@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.registration.rigid import first_guess, midspace_transforms
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 
 
 def rigid(angles_deg=(0, 0, 0), shift_mm=(0, 0, 0), centre=(0, 0, 0)):

@@ -10,7 +10,6 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.filters.learned import Pair
 from n2a_bids.algorithms.noise.rician import rician_bias
-from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.dwi_groups import LOCAL_PCA, VolumeGroup
 from n2a_bids.algorithms.risk.dwi_recorruption import Average
@@ -22,6 +21,7 @@ from n2a_bids.algorithms.risk.dwi_uncertainty import (
 )
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.dwi.auto import DWIAutoConfig
+from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.io.images import load

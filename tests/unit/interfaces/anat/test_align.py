@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.registration.resampling import resample
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid

@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.quality.mask_checks import dice
-from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm, world_points
+from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm, world_points
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.anat.mask import (

@@ -15,7 +15,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import measure_motion
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.dwi.align import AlignSeries

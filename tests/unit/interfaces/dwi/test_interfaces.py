@@ -13,7 +13,7 @@ from diffusion_series import random_table
 from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.interfaces.complex_parts import PlacePhase
