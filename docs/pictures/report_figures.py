@@ -284,7 +284,7 @@ def draw_motion(report: Report) -> Picture:
     """A head that creeps, and one that jumps."""
     steps = np.arange(26)
     jump = np.where(steps > 14, 7.0, 0.3)
-    bad = viz.volume_motion(
+    bad = viz.motion_curves(
         [viz.MotionCurve("AP", jump / 2, jump), viz.MotionCurve("PA", steps / 20, steps / 10)]
     )
     return pair(report.figure("02", "motion"), bad, "less than a voxel", "a jump of 7 mm")

@@ -220,7 +220,7 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
     from nipype import Workflow
 
     from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
-    from n2a_bids.workflows.anat.unit import init_aligned_wf
+    from n2a_bids.workflows.anat.unit import init_aligned_anat_wf
     from n2a_bids.workflows.micr import init_aligned_micr_wf
 
     workflow = Workflow(top_name(), base_dir=str(config.work_dir))
@@ -229,7 +229,7 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
             one = Workflow(work_dir_of(item.label, config).name)
             units = [unit for unit in item.units if unit.kind in _KINDS]
             settings = item.settings(config)
-            made = {"anat": init_aligned_wf, "micr": init_aligned_micr_wf}
+            made = {"anat": init_aligned_anat_wf, "micr": init_aligned_micr_wf}
             one.add_nodes([made[unit.datatype](unit, settings) for unit in units])
             workflow.add_nodes([one])
     leave_crashes_in(workflow, _crash_folder(config))

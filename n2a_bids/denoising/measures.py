@@ -88,7 +88,7 @@ def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
     return np.full(mask.shape, np.sqrt(np.mean(np.square(levels))), dtype=np.float32)
 
 
-def expected_error(
+def find_error_map(
     repetitions: Repetitions, denoised: DenoisedImage, noise_sd: Volumes | None, brain: NDArray[np.bool_]
 ) -> Volumes | None:
     """Expected error (SD) in the brain, as the strategy tells it; of a mean the noise SD that is left in it.

@@ -22,7 +22,7 @@ from n2a_bids.algorithms.strategies.dwi.surroundings import denoise_surroundings
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.companion import with_companion
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
-from n2a_bids.denoising.measures import expected_error
+from n2a_bids.denoising.measures import find_error_map
 from n2a_bids.denoising.plausibility import check_distance
 from n2a_bids.denoising.record import add_findings, complete, describe_run, find_noise_map
 from n2a_bids.denoising.volume_checks import check_series
@@ -115,7 +115,7 @@ def denoise_files(
     record = replace(record, warnings=(*record.warnings, *shared, *unusual, *alone, *far))
     record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)
     uncertainty = (
-        expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
+        find_error_map(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
     )
     return DenoiseResult(job, denoised.data, mean, noise_sd, uncertainty, denoised.repetitions, mask, record)
 

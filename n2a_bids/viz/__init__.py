@@ -9,8 +9,8 @@ from n2a_bids.viz.dwi import (
     MotionCurve,
     distortion_flicker,
     gradient_plot,
+    motion_curves,
     tensor_maps,
-    volume_motion,
     volume_quality,
 )
 from n2a_bids.viz.maps import noise_map, residual_map
@@ -35,12 +35,12 @@ __all__ = [
     "grey_window",
     "loss_curve",
     "mask_contours",
+    "motion_curves",
     "noise_map",
     "region_chart",
     "region_flicker",
     "residual_map",
     "risk_bars",
     "tensor_maps",
-    "volume_motion",
     "volume_quality",
 ]

@@ -229,7 +229,7 @@ class MotionCurve:
     """(C,) distance that the centre of the brain moved."""
 
 
-def volume_motion(series: Sequence[MotionCurve]) -> str:
+def motion_curves(series: Sequence[MotionCurve]) -> str:
     """Translation and rotation of every volume, a line for each series."""
     with drawing(8.2, 4.2) as figure:
         above, below = figure.subplots(2, 1, sharex=True)

@@ -12,7 +12,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_units
-from n2a_bids.workflows.anat.unit import init_unit_wf
+from n2a_bids.workflows.anat.unit import init_anat_unit_wf
 from n2a_bids.workflows.descriptions import paragraphs
 from n2a_bids.workflows.micr import init_micr_unit_wf
 
@@ -42,7 +42,7 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
         if unit.datatype == "micr":
             workflow.add_nodes([init_micr_unit_wf(unit, config)])
         elif unit not in diffusion:
-            workflow.add_nodes([init_unit_wf(unit, config, preproc=unit in preproc)])
+            workflow.add_nodes([init_anat_unit_wf(unit, config, preproc=unit in preproc)])
     if diffusion:
         _add_diffusion(workflow, diffusion, config)
     return workflow

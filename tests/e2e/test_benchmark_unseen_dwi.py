@@ -15,7 +15,7 @@ from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.transforms import write_transforms
 from n2a_bids.lab.benchmark.dwi.real_pair import load_aligned
 from n2a_bids.lab.benchmark.dwi.unseen import ACQUIRED, angular_detail
-from n2a_bids.lab.benchmark.unseen import Judge, Pair
+from n2a_bids.lab.benchmark.unseen import Pair, Scorer
 from n2a_bids.lab.simulation.lesions import ball_mask
 
 pytestmark = pytest.mark.slow
@@ -102,9 +102,9 @@ def test_noise_between_directions_is_told_whatever_moved():
     moved = ndimage.shift(signal, (0.5, 0, 0, 0), order=3)
     images = [one + sd * rng.standard_normal(signal.shape) for one, sd in ((signal, 4.0), (moved, 6.0))]
     pair = Pair(*(one.astype(np.float32) for one in images), ndimage.binary_erosion(mask, iterations=3))
-    judge = Judge(pair, angular_detail(pair, table))
-    assert judge.noise_variance[0] == pytest.approx(16, rel=0.1)
-    assert judge.difference > 1.1 * (16 + 36)
+    scorer = Scorer(pair, angular_detail(pair, table))
+    assert scorer.noise_variance[0] == pytest.approx(16, rel=0.1)
+    assert scorer.difference > 1.1 * (16 + 36)
 
 
 def test_another_folder_is_refused(tmp_path, capsys):

@@ -32,8 +32,8 @@ from n2a_bids.reports.records.units import find_records
 from n2a_bids.system.signals import Interruption
 from n2a_bids.workflows.anat.align import ALIGNED, init_align_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf
-from n2a_bids.workflows.anat.reports import INPUTS, init_reports_wf
-from n2a_bids.workflows.anat.unit import init_unit_wf
+from n2a_bids.workflows.anat.reports import INPUTS, init_anat_reports_wf
+from n2a_bids.workflows.anat.unit import init_anat_unit_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.participant import init_participant_wf
@@ -93,7 +93,7 @@ def assert_fed(workflow: Workflow) -> None:
 @pytest.mark.parametrize(("entities", "takes_first"), [({}, False), ({"echo": "2"}, True)])
 def test_runs_of_one_echo_lie_as_those_of_the_others(unit, config, entities, takes_first):
     """Of echoes that were repeated each is a group of its own: noise must not choose their position."""
-    wf = init_unit_wf(replace(unit, entities=unit.entities | entities), config)
+    wf = init_anat_unit_wf(replace(unit, entities=unit.entities | entities), config)
     assert wf.get_node("align_wf.reference").inputs.takes_first == takes_first
 
 
@@ -101,7 +101,7 @@ def test_runs_of_one_echo_lie_as_those_of_the_others(unit, config, entities, tak
 def test_unit_wf_is_completely_wired(config, entity):
     """All joints exist on both sides, and every mandatory input is fed or set."""
     config = replace(config, denoise=DenoiseConfig(strategy="auto"))
-    workflow = init_unit_wf(make_unit(config.bids_dir, entity), config)
+    workflow = init_anat_unit_wf(make_unit(config.bids_dir, entity), config)
     assert_wired(workflow)
     assert_fed(workflow)
 
@@ -112,22 +112,24 @@ def test_regions_are_measured_where_they_are_asked_for(config):
     asked = replace(config, outputs=outputs, denoise=DenoiseConfig(strategy="auto"))
     alone = replace(make_unit(config.bids_dir, labels=("1",)), kind="anat-single")
     for unit in (alone, make_unit(config.bids_dir)):
-        workflow = init_unit_wf(unit, asked)
+        workflow = init_anat_unit_wf(unit, asked)
         assert_wired(workflow)
         assert_fed(workflow)
         assert workflow.get_node("regions_wf.draw_regionalnoise").inputs.single is (unit == alone)
     assert "The atlas Mine:atlas-A was brought" in workflow.visit_desc()
     for unit, own in ((make_unit(config.bids_dir, "echo"), asked), (make_unit(config.bids_dir), config)):
-        assert not [name for name in init_unit_wf(unit, own).list_node_names() if "regions" in name]
+        assert not [name for name in init_anat_unit_wf(unit, own).list_node_names() if "regions" in name]
 
 
 def test_nodes_that_hold_all_repetitions_ask_for_their_size(config, monkeypatch):
     """Small images get by with what the libraries take; the limit of the user stands."""
     asked = replace(config, outputs=OutputConfig(regions="Mine:atlas-A"))
-    small = init_unit_wf(make_unit(config.bids_dir), asked)
+    small = init_anat_unit_wf(make_unit(config.bids_dir), asked)
     assert small.get_node("regions_wf.measure_regions").mem_gb == 1.5
     monkeypatch.setattr("n2a_bids.workflows.node_memory.held_gb", lambda unit: 0.8)
-    large = init_unit_wf(make_unit(config.bids_dir), replace(asked, resources=ResourceConfig(memory_gb=5.0)))
+    large = init_anat_unit_wf(
+        make_unit(config.bids_dir), replace(asked, resources=ResourceConfig(memory_gb=5.0))
+    )
     assert large.get_node("align_wf.resample").mem_gb == pytest.approx(1.5 + 4 * 0.8)
     assert large.get_node("regions_wf.measure_regions").mem_gb == 5.0
 
@@ -149,7 +151,7 @@ def test_regions_of_an_earlier_run_are_taken_away(unit, config):
 
 def test_unit_wf_has_its_steps(unit, config):
     """Check, mask, align, denoise, outputs and reports are there under these names."""
-    names = set(init_unit_wf(unit, config).list_node_names())
+    names = set(init_anat_unit_wf(unit, config).list_node_names())
     assert {"check", "mask_wf.brain", "align_wf.register", "align_wf.resample", "denoise"} <= names
     assert {"outputs_wf.describe", "outputs_wf.write", "reports_wf.draw_denoised"} <= names
 
@@ -160,7 +162,7 @@ def test_small_workflows_declare_their_ends(unit, config):
     assert mask.get_node("inputnode").inputs.copyable_trait_names() == ["in_files"]
     assert mask.get_node("outputnode").outputs.copyable_trait_names() == ["mask_files"]
     assert set(align.get_node("outputnode").outputs.copyable_trait_names()) == set(ALIGNED)
-    reports = init_reports_wf(unit, config)
+    reports = init_anat_reports_wf(unit, config)
     assert set(reports.get_node("inputnode").inputs.copyable_trait_names()) == {*INPUTS, "uncertainty"}
     outputs = init_outputs_wf(unit, config).get_node("inputnode").inputs.copyable_trait_names()
     assert {"denoised", "mean", "residual", "noise_sd", "mask", "denoising", "alignment"} <= set(outputs)
@@ -206,7 +208,7 @@ def test_derivatives_without_a_fitting_mask_are_told(unit, config, tmp_path):
         (config, protocol),
         (elsewhere, ["no brain mask in the derivatives masks fits", *protocol]),
     ):
-        told = init_unit_wf(unit, own).get_node("outputs_wf.describe").inputs.warnings
+        told = init_anat_unit_wf(unit, own).get_node("outputs_wf.describe").inputs.warnings
         assert len(told) == len(warnings)
         assert all(text in sentence for text, sentence in zip(warnings, told))
 
@@ -223,7 +225,7 @@ def test_sidecars_know_the_given_mask_and_their_own_image(unit, config, tmp_path
 def test_echoes_differ_in_contrast_and_each_is_written(config):
     """Echoes are denoised as different contrasts, pass without that of intensities, and keep their names."""
     config = replace(config, denoise=DenoiseConfig(strategy="auto"))
-    workflow = init_unit_wf(make_unit(config.bids_dir, "echo"), config)
+    workflow = init_anat_unit_wf(make_unit(config.bids_dir, "echo"), config)
     denoise = workflow.get_node("denoise").inputs
     assert denoise.different_contrast is True
     assert denoise.save_repetitions is True
@@ -338,13 +340,13 @@ def test_viewer_is_told_what_it_shows(config, entity, labels, before):
     config = replace(config, outputs=OutputConfig(viewer_head=True))
     if len(labels) == 1:
         unit = replace(unit, kind="anat-single")
-    node = init_reports_wf(unit, config).get_node("draw_viewer")
+    node = init_anat_reports_wf(unit, config).get_node("draw_viewer")
     assert node.inputs.before == before
     assert node.inputs.same_contrast is (entity != "echo")
     assert node.inputs.whole_head is True
-    plain = init_reports_wf(unit, replace(config, outputs=OutputConfig()))
+    plain = init_anat_reports_wf(unit, replace(config, outputs=OutputConfig()))
     assert "draw_viewer" not in plain.list_node_names()
-    unhidden = init_reports_wf(unit, replace(config, outputs=OutputConfig(viewer=True)))
+    unhidden = init_anat_reports_wf(unit, replace(config, outputs=OutputConfig(viewer=True)))
     assert unhidden.get_node("draw_viewer").inputs.whole_head is False
 
 
@@ -353,7 +355,7 @@ def test_figures_of_one_image_alone_speak_of_no_repetition(config, labels):
     """Nothing was repeated or averaged: neither the pictures nor their scales may say so."""
     unit = make_unit(config.bids_dir, "run", labels)
     single = len(labels) == 1
-    workflow = init_reports_wf(replace(unit, kind="anat-single") if single else unit, config)
+    workflow = init_anat_reports_wf(replace(unit, kind="anat-single") if single else unit, config)
     inputnode = workflow.get_node("inputnode")
     for name in ("draw_denoised", "draw_detail"):
         edge = workflow._graph.get_edge_data(inputnode, workflow.get_node(name))
@@ -492,7 +494,7 @@ def test_mean_of_echoes_is_one_image(make_bids, head, noisy_runs, affine, config
     nb.Nifti1Image(head[1].astype(np.uint8), affine).to_filename(masks / "sub-01_desc-brain_mask.nii.gz")
     config = replace(config, bids_dir=bids, derivatives={"masks": tmp_path / "masks"})
     unit = make_unit(bids, "echo")
-    workflow = init_unit_wf(unit, config)
+    workflow = init_anat_unit_wf(unit, config)
     targets = workflow.get_node("outputs_wf.write_repetitions").inputs.targets
     assert not any(path.endswith(".nii.gz") for paths in targets.values() for path in paths)
     assert workflow.get_node("denoise").inputs.different_contrast is True
@@ -505,7 +507,7 @@ def test_mean_of_echoes_is_one_image(make_bids, head, noisy_runs, affine, config
 
 def test_the_reference_has_no_alignment_figure_of_an_earlier_run(config):
     """Another run may have been the reference then: the page would show this one as moved."""
-    reports = init_reports_wf(make_unit(config.bids_dir), config)
+    reports = init_anat_reports_wf(make_unit(config.bids_dir), config)
     edge = (reports.get_node("inputnode"), reports.get_node("write_alignment"))
     assert ("reference", "gone") in reports._graph.edges[edge]["connect"]
 

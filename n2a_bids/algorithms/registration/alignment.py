@@ -84,7 +84,7 @@ def bring_to_grid(
     return aligned, inside
 
 
-def judge(
+def judge_alignment(
     image: Volume,
     affine: Matrix,
     transform: Matrix,
@@ -117,7 +117,7 @@ def judge(
     aligned = _shown(image, after, shape)
     flat = _without_shading(image, after, grid, aligned, seen) if match_shading else None
     if flat is not None:
-        found = judge(flat.image, affine, transform, flat.grid, thresholds, measured)
+        found = judge_alignment(flat.image, affine, transform, flat.grid, thresholds, measured)
         if not found.reason:
             return replace(found, shading=flat.limits)
     centre = _spread_points(grid).mean(axis=0)

@@ -52,7 +52,7 @@ def decide(risk: float, standard_error: float, most_gain: float = math.inf, doub
     return "won" if surely + doubt < 0 else "lost"
 
 
-def judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
+def decide_on_mean(stack: Stack, mean_error: float) -> tuple[bool, bool]:
     """Whether the mean is kept, since nothing beats it beyond doubt, or since what does cannot be true.
 
     Parameters

@@ -55,18 +55,18 @@ def compare(
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
     places = zip(held_out.cores, held_out.boxes, strict=True)
 
-    def judge(piece: tuple[tuple[Index, Index], NDArray[np.float64]]) -> tuple[Volume, Volume]:
-        return _judge(candidates, prepared, piece[0], offset, piece[1], strength, context)
+    def estimate(piece: tuple[tuple[Index, Index], NDArray[np.float64]]) -> tuple[Volume, Volume]:
+        return _estimate_draw(candidates, prepared, piece[0], offset, piece[1], strength, context)
 
     # Other functions than networks may not bear to be called while they run.
     apply = map if any(one.function for one in candidates) else partial(map_side_by_side, context.device)
-    judged = apply(judge, product(places, contrasts))
+    estimates = apply(estimate, product(places, contrasts))
     costly = _with_own_prediction(candidates)
-    return stack_draws(judged, prepared, held_out, len(contrasts), strength=strength, costly=costly)
+    return stack_draws(estimates, prepared, held_out, len(contrasts), strength=strength, costly=costly)
 
 
 def stack_draws(
-    judged: Iterable[tuple[Volume, Volume]],
+    estimates: Iterable[tuple[Volume, Volume]],
     prepared: Prepared,
     held_out: HeldOut,
     n_draws: int,
@@ -78,7 +78,7 @@ def stack_draws(
 
     Parameters
     ----------
-    judged : iterable of (K, N) and (N,) arrays
+    estimates : iterable of (K, N) and (N,) arrays
         Estimates and targets in the core of a block: the draws of the first block, then those of the next.
     n_draws : int
         Of each block.
@@ -88,7 +88,7 @@ def stack_draws(
         See `stack_candidates`.
     """
     added, block_values, block_targets = [], [], []
-    left = iter(judged)
+    left = iter(estimates)
     for core in held_out.cores:
         draws = list(islice(left, n_draws))
         # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
@@ -98,7 +98,7 @@ def stack_draws(
     return stack_candidates(block_values, block_targets, added, costly=costly)
 
 
-def _judge(
+def _estimate_draw(
     candidates: Sequence[Candidate],
     prepared: Prepared,
     places: tuple[Index, Index],

@@ -153,7 +153,7 @@ def survives_renewed_noise(
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DecisionAlone:
     """What Stein's risk says of the candidates; powers and errors in squared z-scores."""
 
     stack: Stack
@@ -175,7 +175,7 @@ class Verdict:
         return Gain(1.0, denoising_gain(self.noise_power, self.error_of_image, self.stack.combined_risk))
 
 
-def judge_alone(
+def decide_alone(
     candidates: Sequence[Candidate],
     prepared: Prepared,
     held_out: HeldOut,
@@ -183,7 +183,7 @@ def judge_alone(
     uncertainty: float,
     context: Context,
     rng: np.random.Generator,
-) -> Verdict:
+) -> DecisionAlone:
     """Compare candidates, and ask whether their combination is better than the image beyond doubt.
 
     Parameters
@@ -198,13 +198,13 @@ def judge_alone(
     known = (candidates, stack.weights, prepared, held_out, context, rng)
     if not reason and not survives_renewed_noise(*known):
         reason = "what it made of the image is not what it makes of it again under new noise of this level"
-    return Verdict(stack, noise_power, bias_power, reason)
+    return DecisionAlone(stack, noise_power, bias_power, reason)
 
 
 def expected_error_alone(
     clues: Clues,
     estimate: Volume,
-    verdict: Verdict,
+    decision: DecisionAlone,
     prepared: Prepared,
     held_out: HeldOut,
     bias: NDArray[np.float32] | float,
@@ -224,11 +224,11 @@ def expected_error_alone(
     error_sd : (X, Y, Z) float32 array or None
         z-scores; None where the image was kept as it is, whose noise is known.
     """
-    if verdict.reason:
+    if decision.reason:
         return None
     noise_variance = float(np.mean(prepared.average_noise_sd[prepared.mask] ** 2))
     usual = _USUAL_FACTORS * (noise_variance / _USUAL_VARIANCE) ** _ERROR_GROWTH
-    known = (clues, estimate, verdict.stack, prepared, held_out, bias)
+    known = (clues, estimate, decision.stack, prepared, held_out, bias)
     return expected_error(*known, usual=usual, level_uncertainty=uncertainty)
 
 

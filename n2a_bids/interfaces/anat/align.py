@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
 from n2a_bids.algorithms.preparation.gaps import Gaps
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.quality.voxel_sizes import unlike_voxels
-from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge_alignment
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import KERNEL
 from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms
@@ -210,7 +210,9 @@ class AlignRepetitions(ResumableInterface):
         image, affine = load(path)
         measured = None if gaps is None else gaps.measured
         alike = self.inputs.match_shading
-        qc = judge(image, affine, transform, grid, self.inputs.limits(), measured, match_shading=alike)
+        qc = judge_alignment(
+            image, affine, transform, grid, self.inputs.limits(), measured, match_shading=alike
+        )
         unlike = unlike_voxels(affine, grid.affine, reference.name)
         return replace(qc, reason=unlike) if unlike else qc
 

@@ -128,7 +128,7 @@ class VolumeMotionPlot(FigureInterface):
 
     def _draw(self) -> str:
         record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
-        return viz.volume_motion(
+        return viz.motion_curves(
             [
                 viz.MotionCurve(
                     Path(row.file).name.split(".")[0],

@@ -142,7 +142,7 @@ def cell_key(cell: Cell | MicrographCell, method: str) -> JsonObject:
 
 
 def measure(data: CellData, outcome: Outcome) -> JsonObject:
-    """Judge one result against the truth.
+    """Score one result against the truth.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Judges what was made of one measurement by another one that the method never saw: no truth is needed.
+"""Scores what was made of one measurement by another one that the method never saw: no truth is needed.
 
 Two measurements of one signal ``s`` are ``y1 = s + e1`` and ``y2 = s + e2``, their noise independent.
 Whatever is made of the first alone, ``x``, is independent of ``e2``, too, so that
@@ -43,7 +43,7 @@ class Pair:
     first: NDArray[np.float32]
     """(X, Y, Z, C) as acquired: what methods get."""
     second: NDArray[np.float32]
-    """(X, Y, Z, C) the judge."""
+    """(X, Y, Z, C) by which they are scored; no method sees it."""
     mask: NDArray[np.bool_]
     """(X, Y, Z) where it counts."""
 
@@ -59,7 +59,7 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Score:
     """What the second measurement says of one method."""
 
     removed: float
@@ -76,7 +76,7 @@ class Verdict:
     """The same gain, if both measurements were equally noisy and differed by noise alone."""
 
 
-class Judge:
+class Scorer:
     """Compares results of the first measurement of a pair with the second, block by block.
 
     Parameters
@@ -114,8 +114,8 @@ class Judge:
         """(B,) mean squared difference of an image from the second measurement in every block."""
         return self._means((image.astype(np.float64) - self._pair.second) ** 2)
 
-    def judge(self, differences: NDArray[np.float64]) -> Verdict:
-        """Judge a method by its (B,) `differences`."""
+    def score(self, differences: NDArray[np.float64]) -> Score:
+        """Score a method by its (B,) `differences`."""
         removed, error = _average(self.undenoised - differences, self.weights)
 
         def gain(kept: NDArray[np.bool_]) -> float:
@@ -124,7 +124,7 @@ class Judge:
             )
 
         every = np.ones(len(self.weights), bool)
-        return Verdict(
+        return Score(
             removed,
             error,
             gain(every),
@@ -144,20 +144,20 @@ class Judge:
         return np.bincount(self._block[inside], weights=values[inside].sum(axis=-1)) / self._counts
 
 
-VERDICT_COLUMNS = (
+SCORE_COLUMNS = (
     *("difference", "removed", "removed_error", "gain_db", "gain_error_db", "gain_equal_db"),
     *("noise_sd", "n_blocks"),
 )
 
 
-def verdict_row(judge: Judge, differences: NDArray[np.float64]) -> JsonObject:
+def score_row(scorer: Scorer, differences: NDArray[np.float64]) -> JsonObject:
     """Columns of a table that say what the second measurement says of a method."""
-    verdict = judge.judge(differences)
+    score = scorer.score(differences)
     return {
-        "difference": judge.difference - verdict.removed,
-        **{column: getattr(verdict, column) for column in VERDICT_COLUMNS[1:6]},
-        "noise_sd": float(np.sqrt(max(judge.noise_variance[0], 0))),
-        "n_blocks": len(judge.weights),
+        "difference": scorer.difference - score.removed,
+        **{column: getattr(score, column) for column in SCORE_COLUMNS[1:6]},
+        "noise_sd": float(np.sqrt(max(scorer.noise_variance[0], 0))),
+        "n_blocks": len(scorer.weights),
     }
 
 

@@ -15,7 +15,7 @@ from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 
-def init_downstream_wf(unit: DenoisingUnit, config: Config, *, preproc: bool) -> Workflow:
+def init_anat_downstream_wf(unit: DenoisingUnit, config: Config, *, preproc: bool) -> Workflow:
     """Write the forms that were asked for.
 
     Parameters

@@ -23,10 +23,10 @@ INPUTS = (
     *("images", "reference_file", "mask", "before_files", "after_files", "reference", "moved"),
     *("mean", "denoised", "noise_sd", "denoising"),
 )
-"""What `init_reports_wf` takes, and the ``uncertainty`` where that is known."""
+"""What `init_anat_reports_wf` takes, and the ``uncertainty`` where that is known."""
 
 
-def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+def init_anat_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """Draw the figures and store them in ``sub-<label>/figures``.
 
     Parameters

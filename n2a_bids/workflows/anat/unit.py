@@ -16,9 +16,9 @@ from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.interfaces.training_group import ListTrainingGroup
 from n2a_bids.workflows.anat.align import init_align_wf, init_single_wf
-from n2a_bids.workflows.anat.downstream import init_downstream_wf
+from n2a_bids.workflows.anat.downstream import init_anat_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
-from n2a_bids.workflows.anat.reports import init_reports_wf
+from n2a_bids.workflows.anat.reports import init_anat_reports_wf
 from n2a_bids.workflows.complex_parts import (
     add_complex_output,
     init_check_node,
@@ -46,7 +46,7 @@ _ALIGNED = {
 """What later workflows call the results of the alignment, and its output for each."""
 
 
-def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
+def init_anat_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
     """Check, mask, align, denoise, write.
 
     Parameters
@@ -87,9 +87,9 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
             (inspect, outputs, found),
         ]
     )
-    targets = [outputs, init_reports_wf(unit, config)]
+    targets = [outputs, init_anat_reports_wf(unit, config)]
     if preproc or config.outputs.raw_like_dir is not None:
-        targets.append(init_downstream_wf(unit, config, preproc=preproc))
+        targets.append(init_anat_downstream_wf(unit, config, preproc=preproc))
         workflow.connect(outputs, "describe.denoised", targets[-1], "inputnode.sidecar")
     for target in targets:
         connect_fields(workflow, align, target, _ALIGNED)
@@ -103,8 +103,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     return workflow
 
 
-def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
-    """Check, mask and align only: the steps of `init_unit_wf`, which finds them finished, and the other way.
+def init_aligned_anat_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Check, mask and align only: steps of `init_anat_unit_wf`, which finds them finished, and the other way.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
-from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge_alignment
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.shading import FINE, relative_shading
 
@@ -135,9 +135,9 @@ def test_another_shading_is_no_other_contrast(shaded_pair, head, affine):
     """Refused by its contrast before, accepted with the shading it has told; the reference may be either."""
     for reference, other in (shaded_pair, shaded_pair[::-1]):
         grid = _placed(reference, affine, head[1])
-        plain = judge(other, affine, np.eye(4), grid, _GATES)
+        plain = judge_alignment(other, affine, np.eye(4), grid, _GATES)
         assert "contrast" in plain.reason and plain.shading is None
-        found = judge(other, affine, np.eye(4), grid, _GATES, match_shading=True)
+        found = judge_alignment(other, affine, np.eye(4), grid, _GATES, match_shading=True)
         assert not found.reason
         assert found.correlation_after > 0.95
         assert found.shading[1] / found.shading[0] > 2.5
@@ -148,7 +148,9 @@ def test_another_contrast_stays_one_however_it_is_shaded(shaded_pair, head, affi
     reference, other = shaded_pair
     inverted = np.where(head[1], 1100 - other, other).astype(np.float32)
     for image, still in ((inverted, reference), (inverted, other)):
-        found = judge(image, affine, np.eye(4), _placed(still, affine, head[1]), _GATES, match_shading=True)
+        found = judge_alignment(
+            image, affine, np.eye(4), _placed(still, affine, head[1]), _GATES, match_shading=True
+        )
         assert "contrast" in found.reason
 
 

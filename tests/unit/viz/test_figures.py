@@ -249,7 +249,7 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
     rows = [CandidateRisk("mean", 0.0), CandidateRisk("other", -0.1)]
     motion = viz.MotionCurve("dwi", [1, 0], [0.0, 1.0], [0.0, 1.0])
     images = (
-        *(viz.loss_curve(history), viz.risk_bars(rows, Choice()), viz.volume_motion([motion])),
+        *(viz.loss_curve(history), viz.risk_bars(rows, Choice()), viz.motion_curves([motion])),
         viz.mask_contours(volumes[0], frame),
     )
     groups = (viz.denoising_flicker(*volumes, frame), distribution([Point(1.0, "x", "y")], title="t"))

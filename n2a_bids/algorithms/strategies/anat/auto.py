@@ -15,7 +15,7 @@ from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix, on_stored_grid
 from n2a_bids.algorithms.risk.blend import estimate_blend
-from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
+from n2a_bids.algorithms.risk.choice import decide_on_mean, describe_choice, list_candidates
 from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.stacking import Stack
@@ -85,7 +85,7 @@ def _denoise_prepared(
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
     mean_error = error_of_mean(prepared, held_out, bias)
-    mean_won, impossible = judge(stack, mean_error.total)
+    mean_won, impossible = decide_on_mean(stack, mean_error.total)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
     flips = FLIPS[: config.n_flips]

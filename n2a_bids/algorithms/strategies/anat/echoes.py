@@ -88,7 +88,7 @@ def denoise(repetitions: Repetitions, config: JointEchoesConfig, context: Contex
     estimator = _Estimator(echoes, network, context)
     stack, noise_power, bias_power = _compare(estimator, held_out)
     watch.lap("risk")
-    outcome = _judge(stack, noise_power, bias_power)
+    outcome = _decide(stack, noise_power, bias_power)
     weights = stack.weights if outcome == "won" else np.eye(len(_STAGES))[0]
     context.report("denoising the whole volume")
     whole = (slice(None),) * 3
@@ -198,7 +198,7 @@ def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float, fl
     return stack, noise_power, float(np.mean(bias_powers))
 
 
-def _judge(stack: Stack, noise_power: float, bias_power: float) -> Decision:
+def _decide(stack: Stack, noise_power: float, bias_power: float) -> Decision:
     """Whether the blend beats the echoes as measured beyond doubt, and can be true."""
     doubt = 2 * _POWER_UNCERTAINTY * noise_power
     most_gain = noise_power + bias_power + doubt

@@ -36,8 +36,8 @@ from n2a_bids.algorithms.risk.choice import list_candidates
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.single_image import (
     compare_alone,
+    decide_alone,
     expected_error_alone,
-    judge_alone,
     no_more_than_noise,
 )
 from n2a_bids.algorithms.risk.stacking import describe_blend
@@ -142,19 +142,19 @@ def _denoise(
     context.report("choosing the noise level of the pretrained network")
     candidates, bias = _candidates(prepared, held_out, config, context, rng)
     context.report("comparing candidates on held-out blocks")
-    verdict = judge_alone(candidates, prepared, held_out, bias, noise.uncertainty, context, rng)
-    stack, reason, doubt = verdict.stack, verdict.reason, noise.uncertainty
+    decision = decide_alone(candidates, prepared, held_out, bias, noise.uncertainty, context, rng)
+    stack, reason, doubt = decision.stack, decision.reason, noise.uncertainty
     shares = np.eye(len(candidates))[0] if reason else stack.weights
     watch.lap("risk")
     context.report("denoising the whole volume")
     estimate, clues = _combine(candidates, shares, prepared, config, context)
     watch.lap("predict")
-    error_sd = expected_error_alone(clues, estimate, verdict, prepared, held_out, bias, doubt)
+    error_sd = expected_error_alone(clues, estimate, decision, prepared, held_out, bias, doubt)
     estimate, error_sd = no_more_than_noise(estimate, error_sd, prepared, bias, doubt)
     watch.lap("uncertainty")
     record = StrategyRecord(
         chosen=_choice(candidates, shares, reason),
-        candidates=list_candidates(candidates, stack, verdict.error_of_image),
+        candidates=list_candidates(candidates, stack, decision.error_of_image),
         networks=(config.fusion.name,) if config.fusion else (),
         repetitions=(_describe(prepared, noise),),
         rician=prepared.magnitude is not None,
@@ -162,7 +162,7 @@ def _denoise(
         warnings=_warnings(noise, prepared),
         seconds=watch.seconds(),
     )
-    denoised = replace(restore(prepared, estimate, record), gain=verdict.gain)
+    denoised = replace(restore(prepared, estimate, record), gain=decision.gain)
     return with_uncertainty(denoised, prepared, bias, error_sd)
 
 

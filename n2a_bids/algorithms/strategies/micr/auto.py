@@ -18,7 +18,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate
-from n2a_bids.algorithms.risk.choice import decide, describe_choice, judge, list_candidates
+from n2a_bids.algorithms.risk.choice import decide, decide_on_mean, describe_choice, list_candidates
 from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, average_blocks
@@ -97,7 +97,7 @@ def _denoise_channel(
     volumes = [estimator.as_candidate(one) for one in candidates]
     stack = compare_on_squares(volumes, fields, held_out, context)
     mean_error = fields.average_noise_sd**2
-    mean_won, impossible = judge(stack, mean_error)
+    mean_won, impossible = decide_on_mean(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     found = DenoisedChannel(
         image=weighting.average(exposures),

@@ -50,7 +50,7 @@ class Calibration:
     """(10,) expected over true mean squared error, from the voxels of least expected error on."""
 
 
-def judge_calibration(error: NDArray[np.floating], error_sd: NDArray[np.floating]) -> Calibration:
+def measure_calibration(error: NDArray[np.floating], error_sd: NDArray[np.floating]) -> Calibration:
     """Compare expected errors with true ones.
 
     Parameters
@@ -64,7 +64,7 @@ def judge_calibration(error: NDArray[np.floating], error_sd: NDArray[np.floating
     --------
     >>> rng = np.random.default_rng(0)
     >>> sd = rng.uniform(1, 2, 100_000)
-    >>> found = judge_calibration(sd * rng.standard_normal(sd.size), sd)
+    >>> found = measure_calibration(sd * rng.standard_normal(sd.size), sd)
     >>> bool(abs(found.coverage - 0.9) < 0.01), bool((abs(found.deciles - 1) < 0.1).all())
     (True, True)
     """
@@ -145,8 +145,8 @@ def _measure(name: str, data: CellData, lesions: Lesions, plan: BenchmarkPlan) -
     # Results have the gain of the first repetition.
     error = (denoised.data[..., 0] - data.gains[0] * data.truth) / (unit * data.gains[0])
     error_sd = denoised.uncertainty[..., 0] / (unit * data.gains[0])
-    found = judge_calibration(error[mask], error_sd[mask])
-    lost, rank = _judge_lesions(error * unit, error_sd, mask, lesions)
+    found = measure_calibration(error[mask], error_sd[mask])
+    lost, rank = _measure_lesions(error * unit, error_sd, mask, lesions)
     most = lost >= np.quantile(lost, 2 / 3)
     return {
         "rmse": found.rmse,
@@ -163,7 +163,7 @@ def _measure(name: str, data: CellData, lesions: Lesions, plan: BenchmarkPlan) -
     }
 
 
-def _judge_lesions(
+def _measure_lesions(
     error: NDArray[np.float32], error_sd: NDArray[np.float32], mask: NDArray[np.bool_], lesions: Lesions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Part of its contrast that each lesion lost, and the part of the brain where less error is expected."""

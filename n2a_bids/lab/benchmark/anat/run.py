@@ -15,7 +15,7 @@ from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, plan_cells
 from n2a_bids.lab.benchmark.anat.methods import run_method
-from n2a_bids.lab.benchmark.anat.summary import SUMMARY_COLUMNS, format_summary, judge, summarise
+from n2a_bids.lab.benchmark.anat.summary import SUMMARY_COLUMNS, check_targets, format_summary, summarise
 from n2a_bids.lab.benchmark.pictures import central_slice, draw_curves, draw_slices
 from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import (
@@ -145,5 +145,5 @@ def _write_summary(table: RowTable, out_dir: Path) -> None:
     lines = ([entry[column] for column in SUMMARY_COLUMNS] for entry in summary)
     write_lines(out_dir / "summary.tsv", [SUMMARY_COLUMNS, *lines])
     judged = next((row["method"] for row in table.rows if row["method"].split(":")[0] == "auto"), "auto")
-    write_whole(out_dir / "summary.md", format_summary(summary, judge(table.rows, judged)))
+    write_whole(out_dir / "summary.md", format_summary(summary, check_targets(table.rows, judged)))
     draw_curves(summary, out_dir / "summary.png")

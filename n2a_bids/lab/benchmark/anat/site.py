@@ -72,7 +72,7 @@ def run_site(truths: Sequence[Truth], plan: BenchmarkPlan, train: TrainConfig) -
         run_train(request)
         table.add(training_key | {"seconds": time.perf_counter() - start, "status": "ok"})
     for name in split_subjects(groups, train, plan.settings.random_seed).test:
-        _judge(*cells[name], plan, request.out, table)
+        _score(*cells[name], plan, request.out, table)
     return 0
 
 
@@ -96,7 +96,7 @@ def _write_pair(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> AlignedGroup:
     return AlignedGroup(truth.name, truth.name, tuple(runs), mask)
 
 
-def _judge(cell: Cell, truth: Truth, plan: BenchmarkPlan, weights_dir: Path, table: RowTable) -> None:
+def _score(cell: Cell, truth: Truth, plan: BenchmarkPlan, weights_dir: Path, table: RowTable) -> None:
     """Rows of one brain of the test."""
     data = None
     for method in plan.methods:

@@ -78,7 +78,7 @@ def summarise(rows: Iterable[Row]) -> list[JsonObject]:
     return summary
 
 
-def judge(rows: Iterable[Row], method: str = "auto") -> list[Target]:
+def check_targets(rows: Iterable[Row], method: str = "auto") -> list[Target]:
     """Compare a method with what the project asks of it, condition by condition.
 
     Parameters
@@ -100,11 +100,11 @@ def judge(rows: Iterable[Row], method: str = "auto") -> list[Target]:
     return [
         Target(f"{name}: {target.statement}", target.value, target.limit)
         for name, members in sorted(conditions.items())
-        for target in _judge_condition(members, method)
+        for target in _check_condition(members, method)
     ]
 
 
-def _judge_condition(rows: list[Row], method: str) -> list[Target]:
+def _check_condition(rows: list[Row], method: str) -> list[Target]:
     def margin(measure: str, rival: str, reduce: Callable[[Sequence[float]], float]) -> float:
         gains = _gains(rows, measure, rival)
         cells: dict[tuple[str, ...], list[float]] = defaultdict(list)

@@ -25,7 +25,7 @@ class Analysis(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Score:
     """Differences of one method, by measure."""
 
     error: dict[str, float]
@@ -34,7 +34,7 @@ class Judgement:
     """Between the results of two images of independent noise; empty where there is one."""
 
 
-def judge(analysis: Analysis[Result], results: Sequence[Result], reference: Result) -> Judgement:
+def score(analysis: Analysis[Result], results: Sequence[Result], reference: Result) -> Score:
     """Compare results of one method with that of the truth, and with each other.
 
     Parameters
@@ -47,4 +47,4 @@ def judge(analysis: Analysis[Result], results: Sequence[Result], reference: Resu
     """
     errors = [analysis.differences(result, reference) for result in results]
     error = {name: float(np.mean([one[name] for one in errors])) for name in analysis.measures}
-    return Judgement(error, analysis.differences(*results[:2]) if len(results) > 1 else {})
+    return Score(error, analysis.differences(*results[:2]) if len(results) > 1 else {})

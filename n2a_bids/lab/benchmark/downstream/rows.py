@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image, judge
+from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image, score
 from n2a_bids.lab.benchmark.downstream.averages import LADDER
 from n2a_bids.lab.benchmark.downstream.summary import (
     BRAIN_COLUMNS,
@@ -84,7 +84,7 @@ def fill_cell(
     references = {name: analysis.analyse(scene.truth) for name, analysis in scene.analyses.items()}
     for job in missing:
         try:
-            found = _judged(scene, job, references)
+            found = _scored(scene, job, references)
         except DenoisingError as error:
             for key in keys(job):
                 table.add(key | {"status": f"failed: {error}"})
@@ -97,13 +97,13 @@ def fill_cell(
         sys.stderr.write(f"  {job[0]} of {job[1]}: {told}\n")
 
 
-def _judged(scene: Scene, job: Job, references: Mapping[str, object]) -> dict[str, tuple[float, float | str]]:
+def _scored(scene: Scene, job: Job, references: Mapping[str, object]) -> dict[str, tuple[float, float | str]]:
     """Error and retest of every measure; no retest where there is one image."""
     images = scene.denoise(job)
     found: dict[str, tuple[float, float | str]] = {}
     for name, analysis in scene.analyses.items():
-        judged = judge(analysis, [analysis.analyse(image) for image in images], references[name])
-        found |= {key: (value, judged.retest.get(key, "")) for key, value in judged.error.items()}
+        scored = score(analysis, [analysis.analyse(image) for image in images], references[name])
+        found |= {key: (value, scored.retest.get(key, "")) for key, value in scored.error.items()}
     return found
 
 

@@ -31,7 +31,7 @@ Slices = Sequence[tuple[int, int, NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedB0:
+class B0WithTruth:
     """A b0, and what is known of its brain."""
 
     name: str
@@ -42,7 +42,7 @@ class JudgedB0:
     """Axis, index and truth of each slice that is judged."""
 
 
-def simulated_b0s(truths: Sequence[Path], seeds: Sequence[int], peak_mm: float) -> Iterator[JudgedB0]:
+def simulated_b0s(truths: Sequence[Path], seeds: Sequence[int], peak_mm: float) -> Iterator[B0WithTruth]:
     """b0s made from skull-stripped T1w brains, judged in every slice.
 
     Parameters
@@ -59,10 +59,10 @@ def simulated_b0s(truths: Sequence[Path], seeds: Sequence[int], peak_mm: float) 
             made = simulate_b0(brain, brain > 0, image.header.get_zooms()[:3], seed, peak_mm=peak_mm)
             b0 = nb.Nifti1Image(made.image, np.diag([*made.voxel_size_mm, 1.0]))
             slices = [(2, index, made.brain[..., index]) for index in range(made.brain.shape[2])]
-            yield JudgedB0(path.name, str(seed), b0, slices)
+            yield B0WithTruth(path.name, str(seed), b0, slices)
 
 
-def outlined_b0s(outlines: Path) -> Iterator[JudgedB0]:
+def outlined_b0s(outlines: Path) -> Iterator[B0WithTruth]:
     """Real b0s with outlines of the brain in a few slices.
 
     Parameters
@@ -88,15 +88,15 @@ def outlined_b0s(outlines: Path) -> Iterator[JudgedB0]:
             shape = [count for other, count in enumerate(b0.shape) if other != axis]
             centres = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 2)
             slices.append((axis, index, Polygon(polygon).contains_points(centres).reshape(shape)))
-        yield JudgedB0(path.name, "", b0, slices)
+        yield B0WithTruth(path.name, "", b0, slices)
 
 
-def run_brain_masks(b0s: Iterator[JudgedB0], methods: Sequence[str], table_path: Path) -> Path:
+def run_brain_masks(b0s: Iterator[B0WithTruth], methods: Sequence[str], table_path: Path) -> Path:
     """Fill the table, b0 by b0; rows that are there already are kept.
 
     Parameters
     ----------
-    b0s : iterator of JudgedB0
+    b0s : iterator of B0WithTruth
     methods : sequence of str
         Names of `METHODS`.
     table_path : Path
@@ -114,11 +114,11 @@ def run_brain_masks(b0s: Iterator[JudgedB0], methods: Sequence[str], table_path:
                 started = time.perf_counter()
                 mask = find_b0_brain(path, method, Path(folder)).mask
                 seconds = time.perf_counter() - started
-            table.add(key | _judge(mask, one.slices) | {"seconds": f"{seconds:.1f}"})
+            table.add(key | _score(mask, one.slices) | {"seconds": f"{seconds:.1f}"})
     return table_path
 
 
-def _judge(mask: NDArray[np.bool_], slices: Slices) -> dict[str, str]:
+def _score(mask: NDArray[np.bool_], slices: Slices) -> dict[str, str]:
     pairs = [(np.take(mask, index, axis).ravel(), truth.ravel()) for axis, index, truth in slices]
     found, truth = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     size = np.count_nonzero(truth)

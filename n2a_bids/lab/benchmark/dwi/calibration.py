@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
-from n2a_bids.lab.benchmark.anat.calibration import HALF_WIDTH_90, N_BINS, judge_calibration
+from n2a_bids.lab.benchmark.anat.calibration import HALF_WIDTH_90, N_BINS, measure_calibration
 from n2a_bids.lab.benchmark.dwi.phantoms import Simulated, Truth, simulate
 from n2a_bids.lab.benchmark.dwi.run import DiffusionPlan
 from n2a_bids.lab.benchmark.strategies import denoise_by_strategy
@@ -67,7 +67,7 @@ def _measure(simulated: Simulated, plan: DiffusionPlan, seed: int) -> Iterator[d
         error = (denoised.data - truth.signal)[..., shells == shell][truth.mask] / unit
         error_sd = denoised.uncertainty[..., index][truth.mask] / unit
         # The map tells the root mean square over the volumes of a shell.
-        found = judge_calibration(np.sqrt(np.mean(np.square(error), axis=-1)), error_sd)
+        found = measure_calibration(np.sqrt(np.mean(np.square(error), axis=-1)), error_sd)
         row = {
             "shell": shell,
             "n_volumes": np.count_nonzero(shells == shell),

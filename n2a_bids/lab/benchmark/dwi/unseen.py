@@ -1,7 +1,7 @@
-"""``benchmark --modality dwi --unseen``: methods denoise the first series alone, the second judges.
+"""``benchmark --modality dwi --unseen``: methods denoise the first series alone, the second scores it.
 
 Results are brought to the grid and shape of the corrected head as the app does it, in one interpolation, as
-the second series was; so nothing is blurred that the judge is not.
+the second series was; so nothing is blurred that the second is not.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from n2a_bids.lab.benchmark.dwi.methods import denoise_series
 from n2a_bids.lab.benchmark.dwi.real_pair import RealPair, Series, load_aligned
 from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import RowTable
-from n2a_bids.lab.benchmark.unseen import VERDICT_COLUMNS, Detail, Judge, Pair, verdict_row
+from n2a_bids.lab.benchmark.unseen import SCORE_COLUMNS, Detail, Pair, Scorer, score_row
 from n2a_bids.lab.benchmark.worker import run_in_child
 
 Maps = Mapping[str, Series]
 
 KEY_COLUMNS = ("series", "given", "method", "what")
-COLUMNS = (*KEY_COLUMNS, *VERDICT_COLUMNS, "lead_of_auto", "lead_error", "chosen", "status")
+COLUMNS = (*KEY_COLUMNS, *SCORE_COLUMNS, "lead_of_auto", "lead_error", "chosen", "status")
 ACQUIRED, CORRECTED = "as acquired", "corrected"
 """What methods are given: the series as it came from the scanner, corrected after denoising; or corrected."""
 _WHAT = ("b0", "weighted", "fa", "md")
@@ -55,17 +55,17 @@ def run_unseen_series(
     """
     for folder in folders:
         pair = load_aligned(folder)
-        judges = {what: _judge(one, pair.gradients, what) for what, one in _pairs(pair)}
+        scorers = {what: _scorer(one, pair.gradients, what) for what, one in _pairs(pair)}
         for given in (ACQUIRED, CORRECTED):
-            _judge_methods(pair, given, (_REFERENCE, *methods), judges, settings, table)
+            _score_methods(pair, given, (_REFERENCE, *methods), scorers, settings, table)
     return int(any(row["status"] != "ok" for row in table.rows))
 
 
-def _judge_methods(
+def _score_methods(
     pair: RealPair,
     given: str,
     methods: tuple[str, ...],
-    judges: Mapping[str, Judge],
+    scorers: Mapping[str, Scorer],
     settings: MethodSettings,
     table: RowTable,
 ) -> None:
@@ -82,12 +82,12 @@ def _judge_methods(
         shown = maps_of(
             pair.correct(outcome.image) if given == ACQUIRED else outcome.image, pair.gradients, pair.mask
         )
-        for what, judge in judges.items():
-            found = judge.differences(shown[what])
+        for what, scorer in scorers.items():
+            found = scorer.differences(shown[what])
             if method == _REFERENCE:
                 leader[what] = found
-            lead, error = judge.lead(leader[what], found) if what in leader else ("", "")
-            row = verdict_row(judge, found) | {"lead_of_auto": lead, "lead_error": error, "status": "ok"}
+            lead, error = scorer.lead(leader[what], found) if what in leader else ("", "")
+            row = score_row(scorer, found) | {"lead_of_auto": lead, "lead_error": error, "status": "ok"}
             table.add(key | row | {"what": what, "chosen": outcome.metrics["chosen"]})
         sys.stderr.write(f"{pair.name}, {given}: {method}\n")
 
@@ -100,9 +100,9 @@ def _pairs(pair: RealPair) -> Iterator[tuple[str, Pair]]:
         yield what, Pair(first[what], second[what], pair.mask)
 
 
-def _judge(pair: Pair, gradients: Gradients, what: str) -> Judge:
-    """Judge of one kind of map; decibels are told of the weighted volumes, where the noise is known."""
-    return Judge(pair, angular_detail(pair, gradients) if what == "weighted" else None)
+def _scorer(pair: Pair, gradients: Gradients, what: str) -> Scorer:
+    """What scores one kind of map; decibels are told of the weighted volumes, where the noise is known."""
+    return Scorer(pair, angular_detail(pair, gradients) if what == "weighted" else None)
 
 
 def angular_detail(pair: Pair, gradients: Gradients) -> Detail:

@@ -114,7 +114,7 @@ def _run_cell(cell: MicrographCell, truth: MicrographTruth, plan: _Plan, table: 
 
 
 def measure_micrograph(data: MicrographData, outcome: Outcome) -> JsonObject:
-    """Judge one result against the truth, where all exposures were measured."""
+    """Score one result against the truth, where all exposures were measured."""
     mask = data.repetitions.mask[..., 0]
     error = np.mean((outcome.image - data.truth)[mask].astype(np.float64) ** 2)
     extent = float(np.ptp(data.truth[mask]))

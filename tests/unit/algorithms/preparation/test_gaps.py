@@ -12,7 +12,7 @@ from n2a_bids.algorithms.preparation.gap_filling import fill_aligned, fill_from_
 from n2a_bids.algorithms.preparation.gaps import Gaps, extend_measured, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
-from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge_alignment
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -161,8 +161,8 @@ def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
     shift[:3, 3] = (1.5, -2, 1)
     kept = ndimage.binary_dilation(head[1])
     stripped = np.where(kept, runs[1], np.float32(0))
-    whole = judge(runs[1], affine, shift, grid, thresholds)
-    found = judge(stripped, affine, shift, grid, thresholds, kept)
+    whole = judge_alignment(runs[1], affine, shift, grid, thresholds)
+    found = judge_alignment(stripped, affine, shift, grid, thresholds, kept)
     assert found.overlap > 0.98
     assert found.correlation_after == pytest.approx(whole.correlation_after, abs=0.01)
     aligned, inside = bring_to_grid(stripped, affine, shift, grid, kept)

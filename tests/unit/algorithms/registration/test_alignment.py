@@ -5,7 +5,12 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
-from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge, move_mask
+from n2a_bids.algorithms.registration.alignment import (
+    bring_to_grid,
+    is_negligible,
+    judge_alignment,
+    move_mask,
+)
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.similarity import (
     contrast_to_noise,
@@ -37,7 +42,7 @@ def shifted(millimetres):
 def judged(grid, image, transform=None, affine=None):
     transform = np.eye(4) if transform is None else transform
     affine = grid.affine if affine is None else affine
-    return judge(image, affine, transform, grid, THRESHOLDS)
+    return judge_alignment(image, affine, transform, grid, THRESHOLDS)
 
 
 def test_contrast_to_noise_falls_with_noise_and_ignores_scale(noisy_runs, head):
@@ -102,7 +107,7 @@ def test_folds_of_large_voxels_must_agree_more(grid, noisy_runs, head, voxel_mm,
     mine = PlacedImage(grid.image + 4 * folds(head, 1), affine, grid.mask)
     alike = 4 * (0.66 * folds(head, 1) + 0.75 * folds(head, 2))
     repetition = noisy_runs(1, noise_sd=10, seed=9)[0].astype(np.float32) + alike
-    found = judge(repetition, affine, np.eye(4), mine, THRESHOLDS)
+    found = judge_alignment(repetition, affine, np.eye(4), mine, THRESHOLDS)
     assert 0.5 < found.structure_correlation < 0.8
     assert ("another person" in found.reason) == refused
 
@@ -171,7 +176,7 @@ def test_shading_is_not_called_contrast_alone(grid, noisy_runs, head):
     mine = PlacedImage(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
     other = noisy_runs(1, noise_sd=40, seed=9)[0] + 2 * folds(head, 1)
     shading = np.linspace(0.2, 2, other.shape[1])[:, None]
-    found = judge((other * shading).astype(np.float32), grid.affine, np.eye(4), mine, STRICT)
+    found = judge_alignment((other * shading).astype(np.float32), grid.affine, np.eye(4), mine, STRICT)
     assert found.structure_correlation > 0.9
     assert "its contrast or shading differs" in found.reason
 
@@ -186,5 +191,5 @@ def test_a_head_whose_sides_were_swapped_is_refused(grid, head, voxel_mm):
     symmetric = PlacedImage(noisy[0], affine, head[1] & head[1][::-1])
     thresholds = QCThresholds(0.3, 0.1, 45, 80, 0.5)
     for flip in (1, -1):
-        found = judge(noisy[1][::flip], affine, np.eye(4), symmetric, thresholds)
+        found = judge_alignment(noisy[1][::flip], affine, np.eye(4), symmetric, thresholds)
         assert ("left and right were swapped" in found.reason) == (flip == -1)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
-from n2a_bids.algorithms.registration.alignment import judge
+from n2a_bids.algorithms.registration.alignment import judge_alignment
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.noise_attenuation import (
     PairNoise,
@@ -42,7 +42,7 @@ def _measured(image, snr, seed):
 
 
 def _judged(first, second, mask):
-    found = judge(second, _AFFINE, np.eye(4), PlacedImage(first, _AFFINE, mask), _GATES)
+    found = judge_alignment(second, _AFFINE, np.eye(4), PlacedImage(first, _AFFINE, mask), _GATES)
     series = PlacedImage(first, _AFFINE, mask)
     noise = PairNoise.measure(first, mask, second, np.eye(4))
     seen = np.ones(_SHAPE, bool)
@@ -121,5 +121,5 @@ def test_nothing_measured_in_the_brain_is_told_as_such():
     """A reference without a measured voxel of the brain refuses others with a reason, not with a crash."""
     brain, mask = _brain(1)
     first, second = _measured(brain, 20, 2), _measured(brain, 20, 3)
-    found = judge(second, _AFFINE, np.eye(4), PlacedImage(first, _AFFINE, mask, ~mask), _GATES)
+    found = judge_alignment(second, _AFFINE, np.eye(4), PlacedImage(first, _AFFINE, mask, ~mask), _GATES)
     assert found.overlap == 0 and "holds 0% of the brain" in found.reason

@@ -25,7 +25,7 @@ from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.io.images import load
-from n2a_bids.lab.benchmark.anat.calibration import judge_calibration
+from n2a_bids.lab.benchmark.anat.calibration import measure_calibration
 from n2a_bids.lab.benchmark.dwi.phantoms import make_truths, simulate
 from n2a_bids.lab.simulation.dwi import add_rician_noise
 
@@ -155,7 +155,7 @@ def test_expected_error_is_true(real_data, n_repetitions, snr):
     for index, shell in enumerate(found.record.uncertainty_shells):
         error = (found.data - truth.signal)[..., shells == shell][truth.mask]
         error_sd = found.uncertainty[..., index][truth.mask]
-        of_shell = judge_calibration(np.sqrt(np.mean(error**2, axis=-1)), error_sd)
+        of_shell = measure_calibration(np.sqrt(np.mean(error**2, axis=-1)), error_sd)
         assert (np.abs(of_shell.deciles - 1) < 0.25).all(), (shell, of_shell.deciles)
         inside = np.abs(error) < 1.645 * error_sd[:, None]
         assert 0.85 < inside.mean() < 0.95

@@ -5,7 +5,7 @@ import pytest
 from written_tables import read_rows
 
 from n2a_bids.errors import ConfigError
-from n2a_bids.lab.benchmark.anat.calibration import judge_calibration, run_calibration
+from n2a_bids.lab.benchmark.anat.calibration import measure_calibration, run_calibration
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan
 from n2a_bids.lab.benchmark.truths import Truth
 
@@ -15,7 +15,7 @@ def test_what_is_expected_too_low_is_seen_in_its_decile():
     rng = np.random.default_rng(0)
     sd = np.repeat(np.linspace(1, 3, 10), 40_000)
     expected = np.where(sd == 3, np.sqrt(9 / 2), sd)
-    found = judge_calibration(sd * rng.standard_normal(sd.size), np.where(sd == 3, 10, expected))
+    found = measure_calibration(sd * rng.standard_normal(sd.size), np.where(sd == 3, 10, expected))
     assert found.deciles[-1] == pytest.approx(100 / 9, rel=0.05)
     assert found.deciles[:-1] == pytest.approx(np.ones(9), abs=0.05)
     assert found.coverage == pytest.approx(0.91, abs=0.005)

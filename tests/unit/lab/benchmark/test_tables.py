@@ -11,7 +11,7 @@ from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.lab.benchmark import strategies
 from n2a_bids.lab.benchmark.anat import methods
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data, plan_cells
-from n2a_bids.lab.benchmark.anat.summary import format_summary, judge, summarise
+from n2a_bids.lab.benchmark.anat.summary import check_targets, format_summary, summarise
 from n2a_bids.lab.benchmark.table import COLUMNS, RowTable, cell_key
 from n2a_bids.lab.benchmark.truths import (
     Truth,
@@ -179,11 +179,11 @@ def test_failed_rows_do_not_count():
 
 def test_targets_are_met_not_met_or_not_measured():
     rows = [row("mean", 30), row("bm4d", 35), row("auto", 35.5)]
-    verdicts = {t.statement: t.verdict for t in judge(rows)}
+    verdicts = {t.statement: t.verdict for t in check_targets(rows)}
     assert verdicts["aligned: PSNR over BM4D, every cell (dB)"] == "met"
     assert verdicts["aligned: PSNR over BM4D, average (dB)"] == "not met"
     assert verdicts["aligned: PSNR over Noise2Noise, every cell (dB)"] == "not measured"
-    page = format_summary(summarise(rows), judge(rows))
+    page = format_summary(summarise(rows), check_targets(rows))
     assert "+5.50" in page and "not measured" in page
 
 
@@ -196,7 +196,7 @@ def test_conditions_are_judged_apart():
         else {**one, "condition": "echoes"}
         for one in rows
     ]
-    averages = {t.statement: t.value for t in judge(rows) if "PSNR over BM4D, average" in t.statement}
+    averages = {t.statement: t.value for t in check_targets(rows) if "PSNR over BM4D, average" in t.statement}
     assert averages["aligned: PSNR over BM4D, average (dB)"] == 0.5
     assert averages["echoes: PSNR over BM4D, average (dB)"] == 10
 

@@ -1,11 +1,11 @@
-"""A second measurement as the judge: its estimates are those that the truth gives."""
+"""Scores by a second measurement: its estimates are those that the truth gives."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.registration.resampling import resample
-from n2a_bids.lab.benchmark.unseen import Judge, Pair, spatial_detail
+from n2a_bids.lab.benchmark.unseen import Pair, Scorer, spatial_detail
 from n2a_bids.lab.simulation.lesions import ball_mask
 
 SHAPE = (64, 64, 64)
@@ -39,12 +39,12 @@ def test_estimated_gain_is_the_true_one(made):
     misses, errors = [], []
     for seed in range(6):
         truth, pair = make_pair(seed=seed, **made)
-        judge = Judge(pair, spatial_detail(pair))
+        scorer = Scorer(pair, spatial_detail(pair))
         for sd in (0.4, 0.7):
             image = smoothed(pair, sd)
-            verdict = judge.judge(judge.differences(image))
-            misses.append(verdict.gain_db - true_gain_db(image, truth, pair))
-            errors.append(verdict.gain_error_db)
+            score = scorer.score(scorer.differences(image))
+            misses.append(score.gain_db - true_gain_db(image, truth, pair))
+            errors.append(score.gain_error_db)
     assert abs(np.mean(misses)) < 0.12
     assert np.sqrt(np.mean(np.square(misses))) < 2 * np.sqrt(np.mean(np.square(errors)))
     assert max(errors) < 0.3
@@ -63,45 +63,45 @@ def test_bringing_the_second_run_to_the_first_changes_no_verdict():
     back = np.eye(4)
     back[:3, 3] = 0.5
     pair = Pair(first[..., None], resample(second, back, SHAPE)[0][..., None], pair.mask)
-    judge = Judge(pair, spatial_detail(pair))
+    scorer = Scorer(pair, spatial_detail(pair))
     for sd in (0.4, 0.7):
         image = smoothed(pair, sd)
         expected = true_gain_db(image, truth[..., None], pair)
-        assert judge.judge(judge.differences(image)).gain_db == pytest.approx(expected, abs=0.15)
+        assert scorer.score(scorer.differences(image)).gain_db == pytest.approx(expected, abs=0.15)
 
 
 def test_noise_of_the_first_is_told_from_that_of_the_second():
     """Half of the squared difference would give both the same."""
     _, pair = make_pair(noise_sds=(4.0, 8.0))
-    variance, error = Judge(pair, spatial_detail(pair)).noise_variance
+    variance, error = Scorer(pair, spatial_detail(pair)).noise_variance
     assert variance == pytest.approx(16, abs=3 * error)
     assert error < 0.5
-    assert Judge(pair, spatial_detail(pair)).difference / 2 == pytest.approx(40, rel=0.03)
+    assert Scorer(pair, spatial_detail(pair)).difference / 2 == pytest.approx(40, rel=0.03)
 
 
 def test_what_was_left_alone_has_no_gain():
     _, pair = make_pair()
-    judge = Judge(pair, spatial_detail(pair))
-    verdict = judge.judge(judge.differences(pair.first))
-    assert (verdict.removed, verdict.gain_db, verdict.gain_equal_db) == (0, 0, 0)
+    scorer = Scorer(pair, spatial_detail(pair))
+    score = scorer.score(scorer.differences(pair.first))
+    assert (score.removed, score.gain_db, score.gain_equal_db) == (0, 0, 0)
 
 
 def test_signal_that_was_taken_away_is_seen():
     """A smoothing that loses more than it gains is worse than nothing, and clearly so."""
     truth, pair = make_pair(noise_sds=(2.0, 6.0))
-    judge = Judge(pair, spatial_detail(pair))
+    scorer = Scorer(pair, spatial_detail(pair))
     image = smoothed(pair, 1.5)
-    verdict = judge.judge(judge.differences(image))
-    assert verdict.removed < -10 * verdict.removed_error
-    assert verdict.gain_db == pytest.approx(true_gain_db(image, truth, pair), abs=0.5)
+    score = scorer.score(scorer.differences(image))
+    assert score.removed < -10 * score.removed_error
+    assert score.gain_db == pytest.approx(true_gain_db(image, truth, pair), abs=0.5)
 
 
 def test_two_methods_are_compared_more_surely_than_each_with_the_first():
     """What the second measurement's noise adds is the same for both."""
     truth, pair = make_pair()
-    judge = Judge(pair, spatial_detail(pair))
+    scorer = Scorer(pair, spatial_detail(pair))
     images = [smoothed(pair, sd) for sd in (0.45, 0.5)]
-    lead, error = judge.lead(*map(judge.differences, images))
+    lead, error = scorer.lead(*map(scorer.differences, images))
     expected = [np.mean((image - truth)[pair.mask] ** 2) for image in images]
     assert lead == pytest.approx(expected[1] - expected[0], abs=3 * error)
-    assert error < judge.judge(judge.differences(images[0])).removed_error
+    assert error < scorer.score(scorer.differences(images[0])).removed_error

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.strategies.anat.single import SingleConfig
 from n2a_bids.algorithms.strategies.anat.single import denoise as denoise_single
 from n2a_bids.io.weights import load_all_weights
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
-from n2a_bids.lab.benchmark.anat.calibration import judge_calibration
+from n2a_bids.lab.benchmark.anat.calibration import measure_calibration
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data
 from n2a_bids.lab.benchmark.truths import crop_truth, load_truth, template_truth
 
@@ -82,7 +82,7 @@ def test_expected_error_is_true(noise_level, weights, real_data):
     found = denoise(data.repetitions, weights, context())
     error = found.data[..., 0] - data.gains[0] * data.truth
     mask = data.repetitions.mask
-    calibration = judge_calibration(error[mask], found.uncertainty[..., 0][mask])
+    calibration = measure_calibration(error[mask], found.uncertainty[..., 0][mask])
     assert (np.abs(calibration.deciles - 1) < 0.2).all(), calibration.deciles
     assert 0.85 < calibration.coverage < 0.95
 

@@ -5,7 +5,7 @@ import pytest
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.errors import ConfigError
-from n2a_bids.lab.benchmark.downstream.analyses import judge
+from n2a_bids.lab.benchmark.downstream.analyses import score
 from n2a_bids.lab.benchmark.downstream.diffusion import diffusion_analysis, find_seeds, track
 from n2a_bids.lab.benchmark.dwi.phantoms import Truth
 
@@ -83,9 +83,9 @@ def test_noise_makes_errors_and_averaging_takes_them_away(truth):
             np.maximum(one.signal + sd * rng.standard_normal(one.signal.shape), 0.1).astype(np.float32)
             for _ in range(2)
         ]
-        judged[sd] = judge(analysis, [analysis.analyse(image) for image in noisy], reference)
+        judged[sd] = score(analysis, [analysis.analyse(image) for image in noisy], reference)
     assert judged[5].error["bundle_overlap"] < judged[20].error["bundle_overlap"]
     for measure in ("fa", "md", "v1_deg"):
         assert judged[5].error[measure] < judged[20].error[measure]
         assert judged[5].retest[measure] < judged[20].retest[measure]
-    assert judge(analysis, [reference], reference).error["fa"] == 0
+    assert score(analysis, [reference], reference).error["fa"] == 0

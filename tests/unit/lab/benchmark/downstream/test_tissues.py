@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2a_bids.errors import DenoisingError
-from n2a_bids.lab.benchmark.downstream.analyses import judge
+from n2a_bids.lab.benchmark.downstream.analyses import score
 from n2a_bids.lab.benchmark.downstream.tissues import compare_tissues, segment, tissue_analysis
 
 SIZE_MM = (1.0, 1.0, 2.0)
@@ -51,11 +51,11 @@ def test_noise_makes_errors_and_averaging_takes_them_away(brain):
     analysis = tissue_analysis(brain[1][0], SIZE_MM)
     truth = segment(noisy(brain, 5, 0), shells[0], SIZE_MM)
     judged = {
-        sd: judge(analysis, [segment(noisy(brain, sd, n), shells[0], SIZE_MM) for n in (1, 2)], truth)
+        sd: score(analysis, [segment(noisy(brain, sd, n), shells[0], SIZE_MM) for n in (1, 2)], truth)
         for sd in (60, 150)
     }
     for measure in ("gm_overlap", "wm_overlap"):
         assert 0 <= judged[60].error[measure] < judged[150].error[measure]
         assert judged[60].retest[measure] < judged[150].retest[measure]
-    assert set(judge(analysis, [truth], truth).error.values()) == {0.0}
-    assert judge(analysis, [truth], truth).retest == {}
+    assert set(score(analysis, [truth], truth).error.values()) == {0.0}
+    assert score(analysis, [truth], truth).retest == {}
