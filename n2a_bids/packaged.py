@@ -15,4 +15,5 @@ def packaged_text(name: str) -> str:
 
 
 def packaged_yaml(name: str) -> object:
+    """Read a YAML file that comes with the package."""
     return yaml.safe_load(packaged_text(name))

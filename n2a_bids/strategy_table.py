@@ -156,7 +156,7 @@ def strategies_of(modality: Modality) -> tuple[StrategyFacts, ...]:
 
 
 def find_strategy(name: str, modality: Modality) -> StrategyFacts:
-    """Look a strategy up.
+    """Find what is known of a strategy: what it needs, its recipes and weights.
 
     Parameters
     ----------

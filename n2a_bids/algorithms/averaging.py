@@ -132,5 +132,5 @@ class RepetitionWeights:
 
 
 def equal_weights(n_repetitions: int) -> RepetitionWeights:
-    """Those of the plain mean."""
+    """Weights of the plain mean: alike for every repetition."""
     return RepetitionWeights(np.full(n_repetitions, 1 / n_repetitions), np.ones(n_repetitions))

@@ -35,7 +35,7 @@ class Context:
     """Records training steps to replay them: `record_cuda_graph`, on a CUDA device only."""
 
     def draw_seed(self) -> int:
-        """A seed for what has random numbers of its own; the next call gives another."""
+        """Draw a seed for a method that has random numbers of its own; the next call gives another."""
         return int(torch.randint(2**31 - 1, (), generator=self.generator))
 
     def new_network(self, name: str, weights: PretrainedWeights | None, seed: int | None = None) -> nn.Module:

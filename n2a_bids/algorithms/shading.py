@@ -193,7 +193,7 @@ def with_shading_of(
 def shaded_alike(
     reference: PlacedImage, moving: PlacedImage, transform: Affine, scale: ShadingScale = COARSE
 ) -> PlacedImage:
-    """As `with_shading_of`, of images on grids of their own, to be registered with each other.
+    """Give an image the shading of another that lies elsewhere, so that the two can be registered.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """Target world to source world.
+    """A motion, perhaps with distortion, as a 4x4 matrix in mm: world of the target to world of the source.
 
     Examples
     --------

@@ -66,7 +66,7 @@ class AlignedFiles:
     warnings: tuple[str, ...] = ()
 
     def denoised_by(self, job: DenoiseJob) -> DenoiseJob:
-        """The job, to be done on these files."""
+        """A denoising job that takes the aligned files instead of the original ones."""
         return replace(
             job,
             runs=self.runs,

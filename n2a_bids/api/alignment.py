@@ -29,7 +29,7 @@ from n2a_bids.record.alignment import AlignmentRecord
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Repetitions on one grid."""
+    """Repetitions that were brought to one grid, with their brain mask and transforms."""
 
     images: tuple[nb.Nifti1Image, ...]
     """Accepted repetitions, float32 where they were interpolated."""

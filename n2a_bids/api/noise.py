@@ -21,7 +21,7 @@ from n2a_bids.external.t1w_brain import write_brain_mask
 
 @dataclass(frozen=True, slots=True)
 class NoiseEstimate:
-    """Noise of one repetition."""
+    """Noise level and noise map of one repetition."""
 
     noise_sd: nb.Nifti1Image
     """SD in every voxel, in the intensity of the first image."""

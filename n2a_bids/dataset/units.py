@@ -54,12 +54,12 @@ class ImageFile:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that it consists of."""
+        """Files that an image consists of: one, or two of a complex image."""
         return (self.path,) if self.parts is None else (self.path, self.parts.second)
 
     @property
     def is_cartesian(self) -> bool:
-        """Whether it has no magnitude of its own."""
+        """Whether a complex image comes as real and imaginary parts, and so has no magnitude of its own."""
         return self.parts is not None and self.parts.form == "cartesian"
 
 

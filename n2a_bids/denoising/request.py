@@ -43,7 +43,7 @@ class DenoiseFiles:
 
     @property
     def maps(self) -> dict[str, Path | None]:
-        """Where each map goes; None for those not asked for."""
+        """File of each map that can be written; None for a map that was not asked for."""
         return {
             "mean": self.out_mean,
             "residual": self.out_residual,

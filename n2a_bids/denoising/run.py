@@ -63,7 +63,7 @@ class DenoiseResult:
 def denoise_files(
     job: DenoiseJob, report: Report, loaded: tuple[Repetitions, NDArray[np.bool_]] | None = None
 ) -> DenoiseResult:
-    """Load, denoise and measure.
+    """Load the images of a job, denoise them, and measure what that did.
 
     Parameters
     ----------
@@ -204,6 +204,13 @@ def denoise_with_retries(
     """Run the strategy, with half the memory after each failure for want of it.
 
     Every attempt starts from the seed again, so that what comes out depends on the block size alone.
+
+    Parameters
+    ----------
+    weights : sequence of PretrainedWeights or None
+        Of each network that the strategy takes.
+    report : callable
+        Receives one-line progress messages.
 
     Raises
     ------

@@ -226,7 +226,7 @@ def _brain_centre(head: NDArray[np.float32], affine: NDArray[np.float64]) -> NDA
 
 
 def bias_corrected(image: str, mask: str, out_file: str) -> None:
-    """Divide out the bias field (N4), estimated inside a mask and applied everywhere."""
+    """Write an image without its bias field (N4), estimated inside a mask and divided out everywhere."""
     corrected = ants.n4_bias_field_correction(_image(image), mask=_image(mask), shrink_factor=4)
     save_like(corrected.numpy(), Path(image), Path(out_file))
 

@@ -40,5 +40,6 @@ def stored_limits(path: Path) -> tuple[float, float] | None:
 
 
 def write_gaps(gaps: Gaps, reference: Path, out_file: Path) -> Path:
+    """Write which voxels hold no measurement, as `load_gaps` reads them."""
     found = np.where(gaps.zone, _ZONE, np.where(gaps.specks, _SPECK, _MEASURED))
     return save_like(found, reference, out_file, np.uint8)

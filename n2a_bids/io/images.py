@@ -33,7 +33,7 @@ _EQUAL_VOLUME = 0.05
 
 
 def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Read an image.
+    """Read the voxels and the affine of an image.
 
     Parameters
     ----------
@@ -169,7 +169,13 @@ def mask_in_world(path: Path, reference: Path, motion: Affine | None = None) -> 
 
 
 def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:
-    """Whether two images have the same voxels in the same places."""
+    """Whether two images have the same voxels in the same places.
+
+    Parameters
+    ----------
+    tolerance_mm : float
+        By which the corners of the grids may lie apart.
+    """
     one, other = nb.load(first), nb.load(second)
     if one.shape[:3] != other.shape[:3]:
         return False

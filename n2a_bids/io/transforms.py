@@ -61,7 +61,7 @@ def write_transforms(transforms: Sequence[Affine], path: Path) -> Path:
 
 
 def read_transforms(path: str | Path) -> list[Affine]:
-    """Read what `write_transforms` wrote."""
+    """Read the transforms of a diffusion series that `write_transforms` wrote."""
     return [
         Affine(np.array(row["matrix"]), np.array(row["rigid"]))
         if isinstance(row, dict)

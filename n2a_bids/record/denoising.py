@@ -15,7 +15,7 @@ from n2a_bids.record.typed_json import NULL
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was delivered."""
+    """What was delivered of the candidates: one of them, a blend, or the mean."""
 
     name: str = ""
     """Candidate, or ``blend`` of several."""
@@ -67,7 +67,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class RepetitionRecord:
-    """One repetition, as the denoiser saw it."""
+    """What the denoiser saw of one repetition: its scale, its weight and its noise."""
 
     file: str = ""
     gain: float | None = None

@@ -28,7 +28,7 @@ _LEAST_IMPROVEMENT_DB = 0.002
 
 @dataclass(frozen=True, slots=True)
 class LearningPace:
-    """How fast is learned."""
+    """How fast a network is to learn, and for how long."""
 
     peak_rate: float
     warmup_steps: int = 30

@@ -67,7 +67,7 @@ def write_groups(groups: Sequence[AlignedGroup], path: Path) -> Path:
 
 
 def read_groups(path: Path) -> list[AlignedGroup]:
-    """Read what `write_groups` wrote.
+    """Read the groups of a training from the file that `write_groups` wrote.
 
     Raises
     ------

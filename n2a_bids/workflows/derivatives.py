@@ -19,7 +19,7 @@ Condition = Callable[[DenoisingUnit, Config], bool]
 
 
 def always(unit: DenoisingUnit, config: Config) -> bool:
-    """Written for every group."""
+    """Condition of what is written for every group."""
     return True
 
 

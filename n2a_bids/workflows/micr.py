@@ -32,7 +32,7 @@ INPUTS = (
 
 
 def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
-    """Read, align, denoise, write.
+    """Denoise the exposures of one field of view: read, align, denoise and write them.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ _SQUARES, _FEWEST_SQUARES = 48, 6
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Networks on one group."""
+    """How well networks denoise one group of repetitions."""
 
     subject: str
     error_left: dict[str, float]

@@ -36,7 +36,7 @@ class ExposureGroup:
 
     @property
     def least_edge(self) -> int:
-        """Of the smallest plane or window, pixels."""
+        """Shortest edge of all planes and windows, in pixels."""
         return min(size for fields in self.channels for size in fields.counted.shape[1:])
 
 

@@ -40,7 +40,7 @@ class TrainingGroup:
 
     @property
     def least_edge(self) -> int:
-        """Of the volume, voxels."""
+        """Shortest edge of the volume, in voxels."""
         return min(self.prepared.mask.shape)
 
     @property

@@ -35,7 +35,7 @@ def residual_loss(image: Tensor, output: Tensor, batch: TrainingBatch) -> Tensor
 
 
 class Pace(Protocol):
-    """How fast is learned."""
+    """How fast a network is to learn from a dataset."""
 
     @property
     def peak_rate(self) -> float:
@@ -80,7 +80,7 @@ class TrainingState:
 
 
 def new_state(build: Callable[[], nn.Module], device: torch.device, config: Pace) -> TrainingState:
-    """State before the first step; `build` makes the network."""
+    """Begin a training: a network, the running average of its weights, and the optimiser."""
     network, averaged = build(), build()
     for one in (network, averaged):
         one.to(device, memory_format=_layout(next(one.parameters())))

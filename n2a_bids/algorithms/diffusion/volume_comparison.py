@@ -21,7 +21,7 @@ points are chosen by their noise: a jump of 2.9 mm of noisy volumes was found as
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Where volumes are compared with what others predict for them, and how."""
+    """Where diffusion volumes are compared with what the others predict for them, and how."""
 
     points: NDArray[np.float64]
     """(N, 3) in mm."""

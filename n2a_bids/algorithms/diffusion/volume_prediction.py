@@ -103,7 +103,15 @@ def predictors(gradients: Gradients, noise: float) -> NDArray[np.float64]:
 
 
 def noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: NDArray[np.bool_]) -> float:
-    """Noise SD over the signal of the lowest b-values, within the limits that predictions were tried with."""
+    """Noise SD over the signal of the lowest b-values, within the limits that predictions were tried with.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float array
+        A diffusion series.
+    mask : (X, Y, Z) bool array
+        Brain.
+    """
     chosen = spread_channels(data.shape[-1], _VOLUMES_FOR_NOISE)
     noise_sd = float(np.median([single_image_noise_sd(data[..., volume], mask) for volume in chosen]))
     lowest = np.flatnonzero(gradients.bvals <= gradients.bvals.min())

@@ -62,7 +62,7 @@ class BlipPair:
         return self.axes[0]
 
     def second_displacement(self, displacement: Volume) -> Volume:
-        """That of the second image, in its voxels along its own axis, from that of the first."""
+        """Displacement of the second image, in its voxels along its own axis, from that of the first."""
         # Fields move by voxels, whatever their size; storage may run the other way.
         mirrored = np.sign(self.start[self.axes[1], self.axis])
         return (-mirrored * self.readout_ratio * displacement).astype(np.float32)
@@ -82,7 +82,7 @@ class BlipPair:
         return first, resample(self.second, voxel_map, other, self.axes[1], 1, order=order)
 
     def images(self, voxel_map: VoxelMap, displacement: Volume | None = None) -> tuple[Volume, Volume]:
-        """As `corrected`, in one intensity unit: a gain of the receiver would be taken for a stretch.
+        """Both images, as `corrected` gives them, in one intensity unit: a gain would be taken for a stretch.
 
         Where one image ends, the other continues it: the border of the view is no edge of the head.
         """
@@ -129,7 +129,7 @@ class BlipPair:
         return register_rigid(*images, self.mask, self.voxel_size_mm, held_axis=self.axis)
 
     def step_size(self, step: VoxelMap) -> float:
-        """Voxels by which it moves the brain at most."""
+        """Voxels by which a motion moves the brain at most."""
         return largest_shift_voxels(step, self.mask)
 
     def misdirection(self, voxel_map: VoxelMap, displacement: Volume) -> float:

@@ -42,7 +42,7 @@ class OppositeDistortion:
     most."""
 
     def reason(self, name: str) -> str:
-        """Why an image that has it cannot be averaged with the first, of which this is the name."""
+        """Why an image distorted otherwise than the first, whose name this is, cannot be averaged with it."""
         return (
             f"it is distorted otherwise than {name}, as by the opposite phase encoding: their b0s lie up to "
             f"{self.apart_mm:.1f} mm apart (correlation {self.correlation_alike:.2f}, "

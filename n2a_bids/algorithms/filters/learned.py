@@ -35,7 +35,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LearnedFilters:
-    """One filter per component."""
+    """Linear filters learned from noisy series themselves, one for each principal component."""
 
     basis: NDArray[np.float32]
     """(C, C) orthonormal; columns are components."""
@@ -48,7 +48,7 @@ class LearnedFilters:
     def apply(
         self, noisy: Series, initial_estimate: Series, mask: NDArray[np.bool_], fold: int = -1
     ) -> Series:
-        """Denoise.
+        """Denoise a diffusion series by the filters.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ _CHUNK_VALUES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class PatchPlan:
-    """Where patches lie."""
+    """Size and spacing of the patches that principal components are taken of."""
 
     edge: int = 5
     """Voxels along each axis; cut to the grid where it is thinner."""
@@ -157,6 +157,7 @@ class _Whitening:
 
     @classmethod
     def of(cls, covariance: NoiseCovariance | None, plan: PatchPlan, shape: tuple[int, ...]) -> _Whitening:
+        """Whiten patches of this size and of this noise; white noise needs nothing."""
         edges = [min(plan.edge, size) for size in shape]
         if covariance is None:
             return cls(int(np.prod(edges)))

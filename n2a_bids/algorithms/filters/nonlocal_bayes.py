@@ -121,6 +121,7 @@ class _Accumulator:
 
     @classmethod
     def like(cls, volume: Tensor) -> _Accumulator:
+        """Begin with nothing, for a volume of this shape."""
         total = torch.zeros_like(volume).reshape(-1, volume.shape[-1])
         return cls(total, total.new_zeros(len(total)))
 

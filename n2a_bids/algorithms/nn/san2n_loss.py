@@ -27,7 +27,7 @@ class SubSampler:
 
     @classmethod
     def draw(cls, shape: tuple[int, int, int], generator: torch.Generator) -> SubSampler:
-        """For blocks of this even shape."""
+        """Draw two adjacent voxels of every cell, for blocks of this even shape."""
         n_cells = shape[0] * shape[1] * shape[2] // 8
         pairs = torch.tensor(_EDGES)
         chosen = pairs[torch.randint(len(pairs), (n_cells,), generator=generator)]

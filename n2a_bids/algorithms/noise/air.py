@@ -88,7 +88,7 @@ def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: M
 
 
 def darkest_plateau(images: NDArray[np.float32], possible: Mask, noise_sd: float) -> Mask:
-    """As `find_air`, among voxels that are known: those of `possible_air`, or none."""
+    """Find the air around the head among voxels that may be air; none where it is no plateau of darkness."""
     if not possible.any():
         return possible
     smooth = blur_in_mask(images.mean(axis=0), possible, 1.5)

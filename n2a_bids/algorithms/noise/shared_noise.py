@@ -103,7 +103,7 @@ def shared_series_noise(
     bvecs: tuple[NDArray[np.floating], NDArray[np.floating]],
     to_second: Matrix,
 ) -> SharedNoise | None:
-    """As `shared_noise`, of two diffusion series.
+    """Find noise that two diffusion series share, as copies of one acquisition do.
 
     What volumes have in common, a mean and an apparent diffusion profile per shell, is taken out of either
     series first, and the anatomy with it.

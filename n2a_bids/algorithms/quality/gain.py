@@ -36,7 +36,7 @@ class Gain:
 
     @property
     def decibels(self) -> float:
-        """Both together, in dB."""
+        """Gain of weighting and denoising together, in dB."""
         return decibels(self.weighting * self.denoising)
 
     def equivalent_averages(self, n_repetitions: int) -> float:

@@ -33,6 +33,13 @@ def is_negligible(transform: Matrix, grid: PlacedImage, limit_voxels: float) -> 
 
     An image that has the reference grid and moves less is better left as it is: no interpolation is
     as good as none.
+
+    Parameters
+    ----------
+    transform : (4, 4) float array
+        World of the grid to world of the image, mm.
+    limit_voxels : float
+        Part of the mean voxel size.
     """
     moved_mm = Affine(transform).displacement_mm(_spread_points(grid))
     return bool(moved_mm.max() < limit_voxels * grid.mean_voxel_size_mm)

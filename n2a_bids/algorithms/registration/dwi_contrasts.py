@@ -95,14 +95,29 @@ def align_groups(
     align_shell: AlignContrasts,
     errors_voxels: Sequence[float],
 ) -> None:
-    """Add the motion between b-values that predictions do not tell; `maps` is changed.
-
-    How far the alignment of their contrasts is believed follows from `errors_voxels`, those of the motion
-    between each group and the ones before, as time tells it.
+    """Add the motion between b-values that predictions do not tell.
 
     Across gaps nothing predicts. Within a group, a drift of the head along with b looks in every voxel like
     another diffusivity, so that predictions follow it; it is believed where it is larger than the error of
     aligning two contrasts.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float array
+        A diffusion series.
+    maps : (C, 4, 4) float array
+        Voxel map of each volume; changed in place.
+    groups : list of int array
+        As of `contrast_groups`: volumes that predict each other.
+    bvals : (C,) float array
+        In s/mm2.
+    mask : (X, Y, Z) bool array
+        Brain.
+    align_shell : callable
+        Finds the motion between two contrasts.
+    errors_voxels : sequence of float
+        Of the motion between each group and the ones before, as time tells it: how far the alignment of
+        contrasts is believed follows from them.
     """
     lowest_block = contrast_blocks(bvals, groups[0])[0]
     lowest = _mean_without_motion(data, maps, lowest_block)

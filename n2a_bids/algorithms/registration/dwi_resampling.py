@@ -105,7 +105,19 @@ def series_noise_kept(
     axis: int,
     mask: Mask,
 ) -> float:
-    """Root mean square over the volumes of a series of `noise_kept`; what is not interpolated keeps all."""
+    """Root mean square over the volumes of a series of `noise_kept`; what is not interpolated keeps all.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Grid of the series as acquired.
+    voxel_maps : sequence of (4, 4) arrays
+        Voxels of the common grid to voxels of each volume.
+    displacement, axis
+        Distortion of the series, in voxels along an axis of its grid.
+    mask : (X, Y, Z) bool array
+        Brain on the common grid.
+    """
     is_distorted = bool(displacement.any())
     moved = [one for one in voxel_maps if is_distorted or whole_voxels(one, mask) is None]
     kept = noise_kept(shape, moved, displacement, axis, 1, mask)
@@ -119,7 +131,20 @@ def series_view(
     axis: int,
     mask: Mask,
 ) -> tuple[NDArray[np.bool_], list[float]]:
-    """Voxels of the common grid that all volumes of a series show, and the part of the brain each shows."""
+    """Voxels of the common grid that all volumes of a series show, and the part of the brain each shows.
+
+    Parameters
+    ----------
+    shape, voxel_maps, displacement, axis, mask
+        As in `series_noise_kept`.
+
+    Returns
+    -------
+    common : (X, Y, Z) bool array
+        Shown by all volumes.
+    fractions : list of float
+        Part of the brain that each volume shows.
+    """
     common, fractions = np.ones(mask.shape, bool), []
     for voxel_map in voxel_maps:
         view = in_view(shape, voxel_map, displacement, axis, 1)

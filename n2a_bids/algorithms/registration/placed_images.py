@@ -169,7 +169,20 @@ def part_in_view(brain: PlacedImage, transform: Affine, other: PlacedImage) -> f
 def show_on(
     moving: PlacedImage, transform: Affine, reference: PlacedImage
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """An image on the grid of another, trilinear, and where that grid lies in its field of view."""
+    """An image on the grid of another, trilinear, and where that grid lies in its field of view.
+
+    Parameters
+    ----------
+    transform : Affine
+        World of the reference to world of the moving image.
+
+    Returns
+    -------
+    shown : (X, Y, Z) float32 array
+        On the grid of the reference; edge values repeat outside of the field of view.
+    seen : (X, Y, Z) bool array
+        Voxels of that grid inside the field of view.
+    """
     voxel_map = transform.between_voxels(reference.affine, moving.affine)
     shape = reference.image.shape
     shown = ndimage.affine_transform(

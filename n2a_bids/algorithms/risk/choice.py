@@ -93,7 +93,14 @@ def list_candidates(
 ) -> tuple[CandidateRisk, ...]:
     """Risks relative to the mean, and the same as a gain in dB.
 
-    `error_growth` is the squared error on what candidates were judged by over that on the mean itself.
+    Parameters
+    ----------
+    stack : Stack
+        Of the candidates, the first of which is the mean.
+    mean_error : float
+        Mean squared error of the mean, in the unit of the risks.
+    error_growth : float
+        Squared error on what candidates were compared by over that on the mean itself.
     """
     rows = list_risks([candidate.name for candidate in candidates], stack)
     growths = (1.0, *(error_growth for _ in rows[1:]))

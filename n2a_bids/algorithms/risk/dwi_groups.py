@@ -58,7 +58,7 @@ class VolumeGroup:
 
     @property
     def squared_error(self) -> float | None:
-        """Of what was chosen, without the noise floor; ``None`` where nothing was compared."""
+        """Squared error of what was chosen, without the noise floor; ``None`` where nothing was compared."""
         risks = {row.name: row.risk for row in self.candidates}
         if self.chosen not in risks:
             return None

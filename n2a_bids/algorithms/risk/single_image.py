@@ -133,7 +133,17 @@ def survives_renewed_noise(
     context: Context,
     rng: np.random.Generator,
 ) -> bool:
-    """Whether the blend finds its own result again, from it and new noise, closer than that noise is."""
+    """Whether the blend finds its own result again, from it and new noise, closer than that noise is.
+
+    Parameters
+    ----------
+    shares : (K,) float array
+        Of the candidates in the blend.
+    prepared, held_out, context
+        As in `compare_alone`.
+    rng : Generator
+        Of the new noise.
+    """
     error = noise_power = 0.0
     used = [candidate for candidate, share in zip(candidates, shares, strict=True) if share > 0]
     weights = shares[shares > 0].astype(np.float32)
@@ -169,7 +179,7 @@ class DecisionAlone:
 
     @property
     def gain(self) -> Gain:
-        """Of the combination over the image as it is."""
+        """Gain of the combination over the image as it is."""
         if self.reason:
             return Gain()
         return Gain(1.0, denoising_gain(self.noise_power, self.error_of_image, self.stack.combined_risk))

@@ -15,7 +15,7 @@ from n2a_bids.record.denoising import Choice, StrategyRecord
 
 @dataclass(frozen=True, slots=True)
 class MeanConfig:
-    """Nothing to set."""
+    """Settings of the plain mean: there are none."""
 
 
 def config(recipe: str, weights: object = None) -> MeanConfig:

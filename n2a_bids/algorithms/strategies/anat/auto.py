@@ -144,6 +144,7 @@ class MeanError:
 
     @property
     def total(self) -> float:
+        """Noise and bias together."""
         return self.noise + self.bias
 
 
@@ -165,7 +166,13 @@ def estimate_gain(prepared: Prepared, mean_error: MeanError, risk: float | None)
 
 
 def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> MeanError:
-    """Measure it; `bias` is the Rician bias of the average, an (X, Y, Z) array or 0.0."""
+    """Measure the error of the mean of the repetitions in the held-out blocks: its noise and its bias.
+
+    Parameters
+    ----------
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the average.
+    """
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[held_out.mask & prepared.mask]
     sizes = [np.count_nonzero(prepared.mask[core]) for core in held_out.cores]
     noise = [prepared.average_noise_variance(core) for core in held_out.cores]
@@ -175,7 +182,7 @@ def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float3
 def finish(
     prepared: Prepared, estimate: NDArray[np.float32], record: StrategyRecord, gain: Gain | None = None
 ) -> DenoisedImage:
-    """The restored image, with what is known of the repetitions and what was gained."""
+    """Bring an estimate back to intensities, with what is known of the repetitions and what was gained."""
     repetitions = tuple(
         RepetitionRecord(gain=s.gain, offset=s.offset, weight=float(w), noise_sd=float(noise))
         for s, w, noise in zip(prepared.scales, prepared.weighting.weights, _repetition_noise(prepared))

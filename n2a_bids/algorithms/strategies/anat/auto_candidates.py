@@ -23,7 +23,7 @@ from n2a_bids.record.denoising import Epoch
 
 @dataclass(frozen=True, slots=True)
 class AutoConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of `auto` for anatomical repetitions."""
 
     recorrupted: recorrupted.RecorruptedConfig
     echoes_from_scratch: noise2average.Noise2AverageConfig
@@ -61,7 +61,17 @@ class AutoConfig:
 def pretrained_candidates(
     prepared: Prepared, held_out: HeldOut, config: AutoConfig, context: Context
 ) -> tuple[list[Candidate], Prepared, NDArray[np.float32] | float]:
-    """The mean and the pretrained network at its best level, after the weights and with the Rician bias."""
+    """The mean and the pretrained network at its best level, after the weights and with the Rician bias.
+
+    Returns
+    -------
+    candidates : list of Candidate
+        The mean first.
+    prepared : Prepared
+        With the weights of the repetitions, if these are unequal.
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the repetitions.
+    """
     if config.weights is None:
         # Nothing tells the clean signal yet, from which the bias would follow: it stays.
         return [mean_candidate(prepared)], replace(prepared, magnitude=None), 0.0
@@ -103,7 +113,22 @@ def further_candidates(
     config: AutoConfig,
     context: Context,
 ) -> tuple[list[Candidate], tuple[Epoch, ...]]:
-    """The trained network with what follows it; where nothing is trained, what follows the pretrained one."""
+    """The trained network with what follows it; where nothing is trained, what follows the pretrained one.
+
+    Parameters
+    ----------
+    best : Candidate
+        Pretrained network at its best level.
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the repetitions.
+
+    Returns
+    -------
+    candidates : list of Candidate
+        Beside those that there are.
+    history : tuple of Epoch
+        Of the training; empty where nothing was trained.
+    """
     if not config.trains:
         first = replace(best, name=best.name.partition(" (")[0])
         return _followed(with_kernel(first, prepared, held_out, bias, config, context), config, context)[

@@ -56,7 +56,7 @@ Flips = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class JointEchoesConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of `auto` for echoes."""
 
     weights: PretrainedWeights
     n_flips: int = 2

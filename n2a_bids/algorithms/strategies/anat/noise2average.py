@@ -38,7 +38,7 @@ from n2a_bids.record.denoising import Choice, Epoch, RepetitionRecord, StrategyR
 
 @dataclass(frozen=True, slots=True)
 class Noise2AverageConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of Noise2Average."""
 
     network: str
     """``munet-t1w`` (the paper's) or ``resunet-t1w``."""
@@ -55,7 +55,7 @@ class Noise2AverageConfig:
 
 
 def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2AverageConfig:
-    """Settings of a recipe.
+    """Settings of Noise2Average for a recipe.
 
     ``faithful`` is the schedule of the start code: 2 iterations of 20 epochs
     over blocks of 80 voxels and their left-right mirror images, Adam at 5e-5,
@@ -86,7 +86,7 @@ class _Repetitions:
 
 
 def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Context) -> DenoisedImage:
-    """Run Noise2Average.
+    """Denoise repetitions by Noise2Average: a network learns to turn each into the mean of all.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from n2a_bids.record.denoising import list_epochs
 
 @dataclass(frozen=True, slots=True)
 class Noise2NoiseConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of Noise2Noise."""
 
     weights: PretrainedWeights | None
     schedule: Schedule
@@ -44,7 +44,7 @@ def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2Noise
 
 
 def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Context) -> DenoisedImage:
-    """Run Noise2Noise.
+    """Denoise repetitions by Noise2Noise: a network learns to predict one from another.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ _NO_CHECK = (
 
 @dataclass(frozen=True, slots=True)
 class SingleConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of `auto` for one image alone."""
 
     weights: PretrainedWeights | None
     fusion: PretrainedWeights | None = None
@@ -68,7 +68,7 @@ class SingleConfig:
 
 
 def denoise(repetitions: Repetitions, config: SingleConfig, context: Context) -> DenoisedImage:
-    """Denoise one image.
+    """Denoise one anatomical image that has no other repetition.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ MAX_VOLUMES = 64
 
 @dataclass(frozen=True, slots=True)
 class DWIAutoConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of `auto` for diffusion series."""
 
     plan: PatchPlan = field(default_factory=PatchPlan)
     strength: float = 0.5
@@ -81,7 +81,7 @@ class DWIAutoConfig:
 
     @property
     def sharing(self) -> SharingPlan:
-        """Of two series: as many volumes of both together as otherwise of one."""
+        """Plan for two series together: as many volumes of both as otherwise of one."""
         half = self.max_volumes // 2
         return SharingPlan(self.plan, self.strength, self.n_pairs, self.radius, half)
 

@@ -28,7 +28,7 @@ _CORE = 48
 
 @dataclass(frozen=True, slots=True)
 class DWINetworkConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of the networks for diffusion series."""
 
     schedule: Schedule = field(default_factory=lambda: Schedule(10, 30, 1e-3))
     """Of each iteration."""

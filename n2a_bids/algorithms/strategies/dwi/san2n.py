@@ -27,7 +27,7 @@ from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
 
 @dataclass(frozen=True, slots=True)
 class SAN2NConfig:
-    """Settings of a recipe."""
+    """Settings of a recipe of SAN2N."""
 
     n_epochs: int = 100
     steps_per_epoch: int = 4
