@@ -1,4 +1,4 @@
-"""Lists things in a sentence: all of them, or the first and how many more there are."""
+"""Lists and counts things in a sentence: all of them, or the first and how many more there are."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def enumerated(items: Sequence[object], most: int) -> str:
     """
     named = ", ".join(str(item) for item in items[:most])
     return f"{named} and {len(items) - most} more" if len(items) > most else named
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, whose plural ends with s.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(2, "image")
+    ('1 image', '2 images')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listing(words: Sequence[str], separator: str = ", ") -> str:

@@ -19,7 +19,7 @@ os.environ.setdefault("NIPYPE_NO_ET", "1")
 import nibabel as nb
 import numpy as np
 import pytest
-from scipy import ndimage
+from small_dataset import head_phantom
 
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 Files = Mapping[str, np.ndarray | dict | str | bytes | None]
@@ -59,29 +59,8 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def head() -> tuple[np.ndarray, np.ndarray]:
-    """A noise-free whole head of 40 x 44 x 36 voxels: image (0 to 1000) and brain mask.
-
-    Scalp, dark skull, grey rim, white core with folds and dark ventricles, so that masks,
-    alignment and edges have something to hold on to.
-    """
-    shape = (40, 44, 36)
-    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
-    angle = np.arctan2(y, x)
-    radius = np.sqrt((x / 0.92) ** 2 + (y / 0.96) ** 2 + ((z + 0.02) / 0.95) ** 2)
-    folds = radius + 0.05 * np.sin(7 * angle) * np.cos(6 * z)
-    image = np.zeros(shape)
-    for level, inside in (
-        (700.0, radius < 0.95),
-        (120.0, radius < 0.82),
-        (520.0, radius < 0.74),
-        (880.0, folds < 0.55),
-        (200.0, (np.abs(x) < 0.22) & (np.abs(y - 0.05) < 0.25) & (np.abs(z) < 0.15) & (np.abs(x) > 0.05)),
-    ):
-        image[inside] = level
-    # Left and right, front and back must differ, or alignment could not tell them apart.
-    image[(np.hypot(x - 0.45, y - 0.2) < 0.12) & (np.abs(z) < 0.3)] = 640.0
-    image[(np.hypot(x + 0.2, y + 0.7) < 0.1) & (radius < 0.95)] = 950.0
-    return ndimage.gaussian_filter(image, 0.6), radius < 0.74
+    """A noise-free whole head of 40 x 44 x 36 voxels: image (0 to 1000) and brain mask."""
+    return head_phantom(ventricles=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from n2a_bids.enumeration import counted
 from n2a_bids.errors import DONE, FAILED, NOTHING_TO_DO
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.pages.paths import find_reports
@@ -88,7 +89,7 @@ def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
     counts = dict.fromkeys(get_args(Status), 0)
     for outcome in outcomes:
         counts[outcome.status] += 1
-    total = f"{len(outcomes)} participant{'' if len(outcomes) == 1 else 's'}"
+    total = counted(len(outcomes), "participant")
     lines.append(f"{total}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
     return "\n".join(lines)
 

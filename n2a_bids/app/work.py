@@ -18,6 +18,7 @@ from n2a_bids.dataset.memory_limit import leave_out_too_large
 from n2a_bids.dataset.templates.archive import provide_templates
 from n2a_bids.dataset.templates.regions import asked_of_templateflow
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
+from n2a_bids.enumeration import counted
 from n2a_bids.io.printable import printable
 
 _NOTHING_PLANNED: Mapping[str, str] = MappingProxyType({})
@@ -73,13 +74,8 @@ class ParticipantWork:
         if not self.units:
             has_images = any(item.is_selected for item in self.excluded)
             return Outcome(self.label, "nothing to do" if has_images else "nothing found", tuple(notes))
-        done = [f"{unit.label}: {_counted_images(unit)}" for unit in self.units]
+        done = [f"{unit.label}: {counted(len(unit.images), 'image')}" for unit in self.units]
         return Outcome(self.label, "denoised", (*done, *remarks, *notes))
-
-
-def _counted_images(unit: DenoisingUnit) -> str:
-    """How many images went in."""
-    return f"{len(unit.images)} image{'' if len(unit.images) == 1 else 's'}"
 
 
 def label_of(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.read.files import file_problem
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
+from n2a_bids.enumeration import counted
 from n2a_bids.io.printable import printable
 
 _KINDS = {
@@ -54,8 +55,8 @@ def _headline(collection: Collection) -> str:
     participants = {unit.entities["sub"] for unit in collection.units}
     n_images = sum(len(unit.images) for unit in collection.units)
     return (
-        f"{_count(len(collection.units), 'group')} to denoise ({_count(n_images, 'image')} of "
-        f"{_count(len(participants), 'participant')}), {len(collection.excluded)} left out"
+        f"{counted(len(collection.units), 'group')} to denoise ({counted(n_images, 'image')} of "
+        f"{counted(len(participants), 'participant')}), {len(collection.excluded)} left out"
     )
 
 
@@ -111,7 +112,3 @@ def _wrapped(text: str, indent: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _count(total: int, noun: str) -> str:
-    return f"{total} {noun}{'' if total == 1 else 's'}"

@@ -205,13 +205,6 @@ def denoise_with_retries(
 
     Every attempt starts from the seed again, so that what comes out depends on the block size alone.
 
-    Parameters
-    ----------
-    weights : sequence of PretrainedWeights or None
-        Of each network that the strategy takes.
-    report : callable
-        Receives one-line progress messages.
-
     Raises
     ------
     DenoisingError

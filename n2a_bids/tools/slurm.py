@@ -13,6 +13,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.read.layout import select_participants
 from n2a_bids.dataset.write.folder_checks import check_output_dir
+from n2a_bids.enumeration import counted
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
 from n2a_bids.packaged import packaged_text
@@ -115,7 +116,7 @@ def run_slurm(config: JobConfig) -> None:
     write_whole(job_dir / "n2a.sh", text)
     script = shlex.quote(str(job_dir / "n2a.sh"))
     sys.stdout.write(
-        f"{len(labels)} participant{'' if len(labels) == 1 else 's'}, one array task each. Type:\n"
+        f"{counted(len(labels), 'participant')}, one array task each. Type:\n"
         f"  bash {script} submit\n  bash {script} status\n"
         f"  bash {script} failed    (submits the failed ones again)\n"
     )

@@ -15,8 +15,12 @@ _SHAPE = (40, 44, 36)
 _AFFINE = np.array([[4.0, 0, 0, -78], [0, 4, 0, -86], [0, 0, 4, -70], [0, 0, 0, 1]])
 
 
-def head_phantom() -> tuple[np.ndarray, np.ndarray]:
-    """A noise-free head of scalp, skull, grey and white matter at 4 mm: (X, Y, Z) image, brain mask."""
+def head_phantom(*, ventricles: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A noise-free head of 40 x 44 x 36 voxels of 4 mm: image (0 to 1000) and brain mask.
+
+    Scalp, dark skull, grey rim and white core with folds, so that masks, alignment and edges have something
+    to hold on to; dark ventricles where they are asked for.
+    """
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in _SHAPE), indexing="ij")
     radius = np.sqrt((x / 0.9) ** 2 + (y / 0.96) ** 2 + (z / 0.95) ** 2)
     folds = radius + 0.05 * np.sin(7 * np.arctan2(y, x)) * np.cos(6 * z)
@@ -28,6 +32,9 @@ def head_phantom() -> tuple[np.ndarray, np.ndarray]:
         (880, folds < 0.55),
     ):
         image[inside] = level
+    if ventricles:
+        beside = (np.abs(x) < 0.22) & (np.abs(x) > 0.05)
+        image[beside & (np.abs(y - 0.05) < 0.25) & (np.abs(z) < 0.15)] = 200
     # Left and right, front and back must differ, or alignment could not tell them apart.
     image[(np.hypot(x - 0.45, y - 0.2) < 0.12) & (np.abs(z) < 0.3)] = 640
     image[(np.hypot(x + 0.2, y + 0.7) < 0.1) & (radius < 0.95)] = 950

@@ -14,6 +14,7 @@ from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.enumeration import counted
 
 
 def begin_run(work: Sequence[ParticipantWork], config: Config) -> RunProgress:
@@ -56,24 +57,20 @@ def header(work: Sequence[ParticipantWork], config: Config, n_side_by_side: int,
     """What will run, on what, and how long that should take, in a few lines."""
     units = [unit for item in work for unit in item.units]
     kinds = [_unit_words(unit, with_entities=False) for unit in units]
-    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    of_kinds = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     resources = config.resources
     at_once = min(n_side_by_side, len(work))
     lines = [
-        f"n2a {__version__}: {_counted(len(work), 'participant')}, "
-        f"{_counted(len(units), 'group')} to denoise ({counted})",
+        f"n2a {__version__}: {counted(len(work), 'participant')}, "
+        f"{counted(len(units), 'group')} to denoise ({of_kinds})",
         f"  strategy {config.denoise.strategy}, recipe {config.denoise.recipe}, device "
-        f"{config.denoise.device}; {_counted(at_once, 'participant')} at a time, "
-        f"{_counted(resources.omp_nthreads, 'thread')} a step, {resources.memory_gb:.3g} GB",
+        f"{config.denoise.device}; {counted(at_once, 'participant')} at a time, "
+        f"{counted(resources.omp_nthreads, 'thread')} a step, {resources.memory_gb:.3g} GB",
         f"  outputs in {config.output_dir}, intermediate files in {config.work_dir}",
     ]
     if left_s is not None:
         lines.append(f"  should take {about(left_s)}; steps that an earlier run has done are taken from it")
     return "\n".join(lines)
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _unit_words(unit: DenoisingUnit, with_entities: bool = True) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from textured_heads import distortion_head
 
 from n2a_bids.algorithms.distortion.field import (
     DistortionConfig,
@@ -22,11 +23,8 @@ _QUICK = DistortionConfig(
 
 
 def _head(shape=(24, 32, 14)):
-    """Ellipsoid with smooth structure."""
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
-    mask = (grid**2).sum(axis=0) < 0.8
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5)
-    return (ndimage.gaussian_filter(mask.astype(float), 0.7) * (1 + 2 * texture)).clip(0), mask
+    image, mask = distortion_head(shape, extent=1.0)
+    return image / 100, mask
 
 
 def test_known_displacement_is_found_within_half_a_voxel():

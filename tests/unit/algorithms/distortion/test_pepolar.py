@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from textured_heads import distortion_head
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import DistortionConfig, resample
@@ -21,13 +22,6 @@ _QUICK = PairConfig(
     fine=DistortionConfig((2, 1), (0.7, 0.5), (80, 60), (2, 2)),
     polish=DistortionConfig((1,), (0.5,), (40,), (2,)),
 )
-
-
-def _head(shape=(36, 48, 26)):
-    grid = np.stack(np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij"))
-    mask = (grid**2).sum(axis=0) < 0.8
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5)
-    return (100 * ndimage.gaussian_filter(mask.astype(float), 0.7) * (1 + 2 * texture)).clip(0), mask
 
 
 def _motion(shape, angle_deg, shift_mm, size_mm=_SIZE):
@@ -69,7 +63,7 @@ def _largest_error(found, truth, mask):
 )
 def test_motion_and_displacement_are_told_apart(angle_deg, shift_mm):
     """Motion between the series is found to a tenth of a voxel, whatever the field, and the field besides."""
-    image, mask = _head()
+    image, mask = distortion_head()
     field = susceptibility_displacement(mask, _AXIS, 3.0, torch.Generator().manual_seed(0))
     truth = _motion(image.shape, angle_deg, shift_mm)
     found = correct_pair(_blips(*_pair(image, field, truth), mask), config=_QUICK)
@@ -82,7 +76,7 @@ def test_motion_and_displacement_are_told_apart(angle_deg, shift_mm):
 
 def test_second_image_may_be_stored_otherwise():
     """Mirrored and permuted storage, other voxels and another readout change neither motion nor field."""
-    image, mask = _head()
+    image, mask = distortion_head()
     field = susceptibility_displacement(mask, _AXIS, 2.0, torch.Generator().manual_seed(1))
     truth = _motion(image.shape, 2.0, (2.0, 0, -1.0))
     first, second = _pair(image, field, truth, ratio=1.5)
@@ -120,7 +114,7 @@ def test_motion_put_into_a_real_pair_is_found(real_data):
 
 def test_gain_between_the_images_is_no_distortion():
     """A second image that is merely brighter leaves the displacement as it is."""
-    image, mask = _head((24, 26, 14))
+    image, mask = distortion_head((24, 26, 14))
     noise = np.random.default_rng(1).standard_normal((2, *image.shape)).astype(np.float32)
     first, second = image + noise
     plain = correct_pair(_blips(first, second, mask), config=_QUICK)
@@ -131,7 +125,7 @@ def test_gain_between_the_images_is_no_distortion():
 @pytest.mark.parametrize("opposite", [True, False])
 def test_unknown_polarity_is_found_by_trying_both(opposite):
     """Opposite blips need a field, equal ones only the motion; the record says which, and how clearly."""
-    image, mask = _head((28, 36, 20))
+    image, mask = distortion_head((28, 36, 20))
     field = susceptibility_displacement(mask, _AXIS, 2.0, torch.Generator().manual_seed(1))
     truth = _motion(image.shape, 2.0, (1.0, 0.0, 2.0))
     pair = _pair(image, field, truth, ratio=1.0 if opposite else -1.0)
@@ -145,7 +139,7 @@ def test_unknown_polarity_is_found_by_trying_both(opposite):
 @pytest.mark.parametrize(("peak_voxels", "n_slices"), [(0.6, 20), (2.0, 20), (0.8, 14)])
 def test_opposite_pair_is_not_doubted(peak_voxels, n_slices):
     """Not even where its distortion is small, its b0s are noisy, or the second shows a part of the brain."""
-    image, mask = _head((28, 36, 20))
+    image, mask = distortion_head((28, 36, 20))
     field = susceptibility_displacement(mask, _AXIS, peak_voxels, torch.Generator().manual_seed(1))
     pair = _pair(image, field, _motion(image.shape, 2.0, (1.0, 0.0, 2.0)))
     noise = np.random.default_rng(1).standard_normal((2, *image.shape)) * 5
@@ -157,7 +151,7 @@ def test_opposite_pair_is_not_doubted(peak_voxels, n_slices):
 @pytest.mark.parametrize("peak_voxels", [0.0, 2.0], ids=["corrected before", "one polarity"])
 def test_pair_without_opposite_distortion_is_doubted(peak_voxels):
     """A head that moved along the phase encoding, too, is no distortion; the distortion of both stays."""
-    image, mask = _head((28, 36, 20))
+    image, mask = distortion_head((28, 36, 20))
     field = susceptibility_displacement(mask, _AXIS, peak_voxels, torch.Generator().manual_seed(1))
     pair = _pair(image, field, _motion(image.shape, 0.0, (1.0, 4.0, 2.0)), ratio=-1.0)
     noise = np.random.default_rng(1).standard_normal((2, *image.shape)) * 5
@@ -168,7 +162,7 @@ def test_pair_without_opposite_distortion_is_doubted(peak_voxels):
 
 def test_no_convergence_is_said():
     """Where the rounds run out, a sentence names the last step."""
-    image, mask = _head((24, 26, 14))
+    image, mask = distortion_head((24, 26, 14))
     truth = _motion(image.shape, 6.0, (0, 0, 5.0))
     once = PairConfig(_QUICK.coarse, _QUICK.fine, _QUICK.polish, 1, 1, largest_step_voxels=1e-9)
     pair = _pair(image, np.zeros(image.shape, np.float32), truth)
@@ -178,14 +172,14 @@ def test_no_convergence_is_said():
 
 def test_axes_across_each_other_are_refused():
     """One displacement cannot serve two images whose phase encodings stand across each other."""
-    image, mask = _head((12, 12, 12))
+    image, mask = distortion_head((12, 12, 12))
     with pytest.raises(ValueError, match="not parallel"):
         BlipPair(image, image, mask, _SIZE, (1, 0))
 
 
 def test_border_of_the_view_is_no_edge_of_the_head():
     """A head that moved out of the view of the second image at one end is placed like one in full view."""
-    image, mask = _head()
+    image, mask = distortion_head()
     image, mask = image[:, :, 4:-4], mask[:, :, 4:-4]
     field = susceptibility_displacement(mask, _AXIS, 2.0, torch.Generator().manual_seed(0))
     truth = _motion(image.shape, 0.0, (0.0, 0.0, 7.0))

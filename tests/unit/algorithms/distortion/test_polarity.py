@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from textured_heads import distortion_head
 
 from n2a_bids.algorithms.distortion.polarity import find_opposite_distortion
 from n2a_bids.lab.simulation.dwi import distort, susceptibility_displacement
@@ -12,17 +12,10 @@ _AXIS = 1
 _SIZE = (3.0, 3.0, 3.5)
 
 
-def _head(shape=(36, 48, 26)):
-    grid = np.stack(np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij"))
-    mask = (grid**2).sum(axis=0) < 0.8
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5)
-    image = (100 * ndimage.gaussian_filter(mask.astype(float), 0.7) * (1 + 2 * texture)).clip(0)
-    return image.astype(np.float32), mask
-
-
 def _pair(second_sign, peak_voxels=1.5, sd=4.0):
     """Two noisy b0s of a head under one field."""
-    image, mask = _head()
+    image, mask = distortion_head()
+    image = image.astype(np.float32)
     field = susceptibility_displacement(mask, _AXIS, peak_voxels, torch.Generator().manual_seed(0))
     rng = np.random.default_rng(1)
     images = [

@@ -169,7 +169,7 @@ def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
     ringing, _ = bring_to_grid(stripped, affine, shift, grid)
     expected, _ = bring_to_grid(runs[1], affine, shift, grid)
     assert np.abs(aligned - expected)[inside].mean() < 0.7 * np.abs(ringing - expected)[inside].mean()
-    assert aligned[~inside].mean() == pytest.approx(grid.image[~inside].mean(), rel=0.2)
+    assert aligned[~inside].mean() == pytest.approx(grid.image[~inside].mean(), rel=0.25)
 
 
 def test_noise_is_measured_where_all_were_measured(runs, head, face):

@@ -9,6 +9,7 @@ from diffusion_series import random_directions
 from dwi_dataset import NOISE_SD, VOXEL_MM, head
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from textured_heads import motion_head
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.volume_comparison import place_weights
@@ -20,13 +21,6 @@ from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.transforms import Shear
 
 _SIZE = (2.0, 2.0, 2.5)
-
-
-def _head(shape=(28, 30, 20), seed=0):
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
-    mask = (grid**2).sum(axis=0) < 0.6
-    texture = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2)
-    return 100 * ndimage.gaussian_filter(mask.astype(float), 1) * (1 + 2 * texture).clip(0.2), mask
 
 
 def _voxel_map(angle_deg, shift_mm, shape):
@@ -51,7 +45,7 @@ def _largest_error_mm(found, truth, mask):
 
 def test_known_motion_is_found():
     """A rotation of 3 degrees and a shift of 2 mm are found to a fifth of a voxel."""
-    image, mask = _head()
+    image, mask = motion_head()
     truth = _voxel_map(3.0, [1.0, -1.5, 1.0], image.shape)
     found = register_rigid(image, 1.3 * _moved(image, truth), mask, _SIZE)
     assert _largest_error_mm(found, truth, mask) < 0.5
@@ -59,14 +53,14 @@ def test_known_motion_is_found():
 
 def test_identical_image_stays():
     """An image registered to itself does not move."""
-    image, mask = _head()
+    image, mask = motion_head()
     assert np.allclose(register_rigid(image, image, mask, _SIZE), np.eye(4), atol=1e-3)
 
 
 def test_moved_volume_of_a_series_is_found_and_the_first_b0_is_the_reference():
     """The one volume that moved is told from those that did not, whatever the direction's contrast."""
-    image, mask = _head()
-    other, _ = _head(seed=5)
+    image, mask = motion_head()
+    other, _ = motion_head(seed=5)
     vectors = np.random.default_rng(1).standard_normal((14, 3))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     table = Gradients(np.r_[0.0, np.full(14, 1000.0)], np.vstack((np.zeros(3), vectors)))
@@ -84,7 +78,7 @@ def test_moved_volume_of_a_series_is_found_and_the_first_b0_is_the_reference():
 
 def test_motion_between_shells_is_added_to_that_of_every_volume():
     """What aligns the shells sees their means, and its map goes into the maps of the weighted volumes."""
-    image, mask = _head()
+    image, mask = motion_head()
     truth = _voxel_map(2.0, [1.0, 0.5, -1.0], image.shape)
     vectors = np.vstack((np.zeros((2, 3)), np.eye(3), np.eye(3)[::-1]))
     table = Gradients(np.r_[0.0, 0.0, np.full(6, 1000.0)], vectors)
@@ -106,7 +100,7 @@ def test_motion_between_shells_is_added_to_that_of_every_volume():
 def test_time_runs_as_volumes_were_acquired():
     """A series that is stored in another order moves as in its own: its neighbours in time are others."""
     shape = (18, 20, 12)
-    image, mask = _head(shape)
+    image, mask = motion_head(shape)
     rng = np.random.default_rng(2)
     vectors = random_directions(8)
     table = Gradients(np.r_[0.0, np.full(8, 1000.0)], np.vstack((np.zeros(3), vectors)))
@@ -135,7 +129,7 @@ def _tissue_series(bvals, image, mask, seed=0):
     bvecs = generator.standard_normal((bvals.size, 3))
     bvecs /= np.linalg.norm(bvecs, axis=1, keepdims=True)
     bvecs[bvals == 0] = 0
-    csf, fibres = (_head(image.shape, seed)[0] / 200 for seed in (3, 4))
+    csf, fibres = (motion_head(image.shape, seed)[0] / 200 for seed in (3, 4))
     along = (bvecs @ np.array([0.6, 0.8, 0.0])) ** 2
     b = bvals / 1000
     signal = [
@@ -189,7 +183,7 @@ def test_noisy_series_are_predicted_with_more_noise(noise_sd, weighed_as):
 @pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])
 def test_still_head_stays(bvals):
     """Whatever the b-values, a head that keeps still moves next to nothing."""
-    image, mask = _head()
+    image, mask = motion_head()
     series, table = _tissue_series(bvals, image, mask)
     motion = estimate_motion(_with_noise(series), table, mask, _SIZE, _still)
     errors = [_largest_error_mm(found, np.eye(4), mask) for found in motion.voxel_maps]
@@ -220,7 +214,7 @@ def _sheared(series, table, shift_mm, slopes, axis=1):
 @pytest.mark.parametrize("bvals", [_SPREAD, _SHELLS], ids=["shell", "shells"])
 def test_eddy_currents_are_found_and_are_no_motion(bvals):
     """What follows the gradients is told from the head, which keeps still, in shift, shear and stretch."""
-    image, mask = _head()
+    image, mask = motion_head()
     series, table = _tissue_series(bvals, image, mask)
     shift_mm = np.array([1.0, -1.5, 0.5])
     slopes = np.array([[0.03, 0.0, -0.02], [0.0, 0.02, 0.03], [-0.02, 0.01, 0.05]])
@@ -240,7 +234,7 @@ def test_eddy_currents_are_found_and_are_no_motion(bvals):
 
 def test_known_eddy_currents_are_undone_and_no_others_looked_for():
     """As what a series shares with another: the head keeps still, and slopes are those that were given."""
-    image, mask = _head()
+    image, mask = motion_head()
     series, table = _tissue_series(_SPREAD, image, mask)
     slopes = np.array([[0.03, 0.0, -0.02], [0.0, 0.02, 0.03], [-0.02, 0.01, 0.05]])
     noisy = _with_noise(_sheared(series, table, np.zeros(3), slopes))
@@ -255,7 +249,7 @@ def test_known_eddy_currents_are_undone_and_no_others_looked_for():
 @pytest.mark.parametrize("bvals", [_SPREAD, _IVIM, _DSI, _SHELLS], ids=["shell", "ivim", "dsi", "shells"])
 def test_a_still_head_has_no_eddy_currents(bvals):
     """Contrast looks alike for opposite gradients, distortion does not: none is taken for the other."""
-    image, mask = _head()
+    image, mask = motion_head()
     series, table = _tissue_series(bvals, image, mask)
     found = estimate_motion(_with_noise(series), table, mask, _SIZE, _still, 1)
     assert np.array_equal(found.voxel_maps, found.rigid_maps)
@@ -277,7 +271,7 @@ def test_eddy_currents_of_few_directions_are_not_looked_for():
 @pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])
 def test_volumes_that_moved_are_told_from_their_neighbours(bvals):
     """Whatever the b-values, single volumes that moved are found, relative to those of nearest b."""
-    image, mask = _head()
+    image, mask = motion_head()
     series, table = _tissue_series(bvals, image, mask)
     moved = {
         5: _voxel_map(3.0, [2.0, 0.0, -1.5], image.shape),
@@ -294,7 +288,7 @@ def test_volumes_that_moved_are_told_from_their_neighbours(bvals):
 def test_drift_along_b_is_taken_from_the_contrasts():
     """What follows b looks like diffusion: the alignment of contrasts tells it, but not the least of it."""
     bvals = np.linspace(0, 1000, 21)
-    image, mask = _head()
+    image, mask = motion_head()
     series, table = _tissue_series(bvals, image, mask)
     noisy = _with_noise(series)
     for shift_mm in (3.0, 0.5):
@@ -334,7 +328,7 @@ def test_groups_keep_shells_apart_and_small_ones_together():
 
 def _noisy_shell(noise_sd, moved):
     """Volumes of b = 3000 after two b0s, some of which a head that moved lies elsewhere in."""
-    image, mask = _head()
+    image, mask = motion_head()
     bvals = np.r_[0.0, 0.0, np.full(10, 3000.0)]
     series, table = _tissue_series(bvals, image, mask)
     for volume, truth in moved.items():
@@ -362,7 +356,7 @@ def test_motion_beyond_its_error_is_found_in_noise():
 
 def test_contrasts_aligned_within_their_error_are_left():
     """Mutual information between b-values errs by some tenths of a voxel: no less is believed."""
-    image, mask = _head()
+    image, mask = motion_head()
     data, table, mask = _noisy_shell(0.05, {})
     step = _voxel_map(0.0, [0.6, 0, 0], image.shape)
     maps = estimate_motion(data, table, mask, _SIZE, lambda fixed, moving: step).voxel_maps
@@ -382,7 +376,7 @@ def test_a_lost_volume_stays_with_its_neighbours(offset):
 
 def test_blank_images_are_left_where_they_are():
     """Nothing to register is no motion, and no crash."""
-    image, mask = _head()
+    image, mask = motion_head()
     blank = np.zeros_like(image)
     for pair in ((image, blank), (blank, image), (blank, blank)):
         assert np.array_equal(register_rigid(*pair, mask, _SIZE, beyond_error=True), np.eye(4))
@@ -399,7 +393,7 @@ def test_motion_does_not_depend_on_the_unit_of_the_image(unit):
 
 def test_memory_is_that_of_few_copies_of_the_series():
     """A series of 288 volumes of 1.25 mm takes 4 GB by itself."""
-    image, mask = _head((40, 40, 30))
+    image, mask = motion_head((40, 40, 30))
     data, table = _tissue_series(_SHELLS, image, mask)
     data = data.astype(np.float32)
     tracemalloc.start()
@@ -425,7 +419,7 @@ def test_where_predictions_fail_beyond_noise_is_trusted_less():
 def test_noise_of_large_voxels_moves_no_head_from_round_to_round(seed):
     """Interpolation takes noise away: images smoothed by less than a voxel ran away together (5, 9 mm)."""
     shape, voxel_mm = (36, 42, 32), (4.0, 4.0, 4.0)
-    image, mask = _head(shape)
+    image, mask = motion_head(shape)
     rng = np.random.default_rng(100)
     fibre = np.stack([ndimage.gaussian_filter(rng.standard_normal(shape), 2.5) for _ in range(3)], axis=-1)
     fibre /= np.linalg.norm(fibre, axis=-1, keepdims=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from textured_heads import motion_head
 
 from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.registration.rigid_fit import (
@@ -17,11 +18,9 @@ _SIZE = (3.0, 3.0, 3.0)
 _ARC_MM = np.array([30.0, 30, 30, 1, 1, 1])
 
 
-def _head(shape=(28, 30, 24)):
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
-    mask = (grid**2).sum(axis=0) < 0.6
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 2)
-    return ndimage.gaussian_filter(mask.astype(float), 1) * (1 + 2 * texture).clip(0.2), mask
+def _head():
+    image, mask = motion_head((28, 30, 24))
+    return image / 100, mask
 
 
 @pytest.mark.parametrize("noise_sd", [0.03, 0.1, 0.4])

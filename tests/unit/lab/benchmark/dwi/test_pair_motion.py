@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from textured_heads import distortion_head
 
 from n2a_bids.lab.benchmark.dwi.distortion import COLUMNS, KEYS, DistortedPair, methods, run_distortion
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved, residual_motion_mm
@@ -11,17 +12,10 @@ from n2a_bids.lab.benchmark.table import RowTable
 _SIZE = (3.0, 3.0, 3.5)
 
 
-def _head(shape=(24, 26, 16)):
-    grid = np.stack(np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij"))
-    mask = (grid**2).sum(axis=0) < 0.8
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5)
-    return (100 * ndimage.gaussian_filter(mask.astype(float), 0.7) * (1 + 2 * texture)).clip(0), mask
-
-
 @pytest.mark.parametrize("name", MOTIONS)
 def test_motion_is_as_large_as_its_name_says(name):
     """Read at the map, the moved head lies as before; the translation is across the phase encoding."""
-    image, mask = _head()
+    image, mask = distortion_head((24, 26, 16))
     shift_mm, angle_deg = MOTIONS[name]
     voxel_map = motion_between(name, image.shape, _SIZE, 1)
     centre = np.append((np.array(image.shape) - 1) / 2, 1.0)
@@ -35,7 +29,7 @@ def test_motion_is_as_large_as_its_name_says(name):
 
 def test_table_holds_the_motion_that_is_left(tmp_path):
     """Rows name the motion, and say how much of it a method leaves."""
-    image, mask = _head()
+    image, mask = distortion_head((24, 26, 16))
     second = moved(image, motion_between("3mm", image.shape, _SIZE, 1))
     pair = DistortedPair("test", "", image.astype(np.float32), second, mask, _SIZE, 1, motion="3mm")
     table = run_distortion([pair], {"rigid": methods(None)["rigid"]}, tmp_path / "rows.tsv")
