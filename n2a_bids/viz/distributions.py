@@ -118,8 +118,8 @@ def _spread_out(positions: NDArray) -> NDArray:
 def _dot(point: Point, x: float, y: float) -> str:
     """One value, with its name and a link."""
     colour, radius = ("#c0142c", 5.5) if point.unusual else ("#3d5a80", 3.5)
-    label = svg.quoted(f"{point.label}: {point.value:.4g}")
+    label, address = svg.attribute_text(f"{point.label}: {point.value:.4g}"), svg.attribute_text(point.href)
     return (
-        f'<a href="{svg.quoted(point.href)}"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" '
+        f'<a href="{address}"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" '
         f'fill-opacity="0.75"><title>{label}</title></circle></a>'
     )

@@ -203,7 +203,7 @@ def _chip(index: int, x: float, width: float, name: str) -> str:
     """Button that holds one state."""
     colour = svg.STATE_COLOURS[index]
     return (
-        f'<g class="chip c{index}" tabindex="0" role="button" aria-label="Show {svg.quoted(name)}">'
+        f'<g class="chip c{index}" tabindex="0" role="button" aria-label="Show {svg.attribute_text(name)}">'
         + svg.rectangle(x, 9, width, 28, colour, radius=14, extra='fill-opacity="0.85"')
         + svg.text(x + width / 2, 28, name, size=15, fill="#10151c", anchor="middle", weight=600)
         + "</g>"

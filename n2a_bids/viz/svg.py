@@ -95,7 +95,7 @@ def text(
     )
 
 
-def quoted(content: str) -> str:
+def attribute_text(content: str) -> str:
     """Text that may stand inside a quoted attribute."""
     return escape(content, {'"': "&quot;"})
 

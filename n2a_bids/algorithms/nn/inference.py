@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.nn.blocks import cut, largest_cores, most_voxels, plan_blocks, shape_of
-from n2a_bids.algorithms.nn.levels import residual_by_levels
 from n2a_bids.algorithms.nn.networks import ResidualUNet, receptive_radius
 from n2a_bids.algorithms.nn.precision import precision_for
+from n2a_bids.algorithms.nn.unet_inference import residual_by_levels
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 """Mirror images over which a prediction can be averaged."""

@@ -224,10 +224,10 @@ class BenchmarkConfig:
     def command_line(self) -> list[str]:
         """Options that differ from their defaults, as they would be typed."""
         sections = (self, self.dwi, self.micr, self.noise2noise, self.downstream, self.train)
-        return [word for section in sections for word in _typed(section)]
+        return [word for section in sections for word in _arguments(section)]
 
 
-def _typed(
+def _arguments(
     config: BenchmarkConfig
     | DiffusionBenchmarkConfig
     | MicrographBenchmarkConfig

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
-from n2a_bids.algorithms.nn.planar import predict_plane
+from n2a_bids.algorithms.nn.planar_inference import predict_plane
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.pretraining.blocks import TrainingHead
 from n2a_bids.lab.simulation.drawings import draw_image, smooth_plane

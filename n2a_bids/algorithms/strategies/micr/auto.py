@@ -13,7 +13,7 @@ from torch import nn
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
-from n2a_bids.algorithms.nn.planar import FLIPS
+from n2a_bids.algorithms.nn.planar_inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions

@@ -13,7 +13,7 @@ from torch import nn
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
 from n2a_bids.algorithms.nn.networks import receptive_radius
-from n2a_bids.algorithms.nn.planar import predict_plane
+from n2a_bids.algorithms.nn.planar_inference import predict_plane
 from n2a_bids.algorithms.risk.candidates import Candidate
 
 Image = NDArray[np.float32]

@@ -15,8 +15,8 @@ from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, StableScale, stable_channels
 from n2a_bids.algorithms.nn.batches import BatchSettings
 from n2a_bids.algorithms.nn.networks import receptive_radius
-from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
+from n2a_bids.algorithms.nn.planar_inference import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.quality.gain import Gain

@@ -15,8 +15,8 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
-from n2a_bids.algorithms.nn.planar import predict_plane
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs
+from n2a_bids.algorithms.nn.planar_inference import predict_plane
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.held_out import HeldOut

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.micrographs import planes
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
 from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableScale, hold_out_squares, prepare_fields
-from n2a_bids.algorithms.nn.planar import FLIPS
+from n2a_bids.algorithms.nn.planar_inference import FLIPS
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import Repetitions
