@@ -54,11 +54,13 @@ class _Family:
     members: tuple[ImageFile, ...]
 
     def of(self, part: str) -> list[ImageFile]:
+        """Images of one part, such as ``phase``; those without ``part`` are magnitudes."""
         found = [image for image in self.members if image.entities.get("part", "mag") == part]
         return with_content_first(found)
 
     @property
     def images(self) -> list[ImageFile]:
+        """Images to be grouped: magnitude and phase, or real and imaginary part, as one complex image."""
         known = [image for image in self.members if image.entities.get("part", "mag") not in PARTS]
         magnitudes, phases = self.of("mag"), self.of("phase")
         # Copies in another format go on as they are, and are named as copies.
@@ -72,6 +74,7 @@ class _Family:
 
     @property
     def excluded(self) -> list[Excluded]:
+        """Parts that are not used, each with the reason: no partner, there twice, or there as a magnitude."""
         magnitudes, phases = self.of("mag"), self.of("phase")
         found = []
         for image in phases[1 if magnitudes else 0 :]:

@@ -42,6 +42,7 @@ class JudgedRepetition:
 
     @property
     def accepted(self) -> bool:
+        """Whether nothing speaks against the repetition."""
         return not self.qc.reason
 
 

@@ -77,12 +77,15 @@ class _Clock:
         self._started = time.monotonic()
 
     def seconds(self) -> float:
+        """Time spent so far, that of earlier sessions included."""
         return self.spent + time.monotonic() - self._started
 
     def progress(self, _step: int) -> float:
+        """Part of the planned time that is spent, whatever the step."""
         return self.seconds() / self.total_s
 
     def over(self) -> bool:
+        """Whether the planned time is spent, or that of this session."""
         return self.seconds() >= self.total_s or time.monotonic() - self._started >= self.slice_s
 
 
