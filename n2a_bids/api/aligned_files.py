@@ -19,9 +19,10 @@ from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
+from n2a_bids.interfaces.odd_repetitions import read_odd_repetitions
 from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed
-from n2a_bids.record.alignment import ODD_REPETITIONS_FILE, AlignedRepetition, AlignmentRecord, OddRepetitions
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
 RANDOM_SEED = DenoiseConfig().random_seed
 """Seed where none is given: that of ``n2a``."""
@@ -108,12 +109,10 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
             found = _align_to(chosen, images, owner, folder / f"without-{len(odd)}", how)
             break
         except BIDSDataError:
-            note = folder / f"without-{len(odd)}" / "aligned" / ODD_REPETITIONS_FILE
-            if not note.is_file():
+            reasons = read_odd_repetitions(folder / f"without-{len(odd)}" / "aligned")
+            if not reasons:
                 raise
-            # As the app does: each round leaves an image out, so that there is a last one.
-            (reason,) = read_typed(OddRepetitions, note).reasons.values()
-            odd[kept.pop(chosen.index)] = reason
+            (odd[kept.pop(chosen.index)],) = reasons.values()
     record = read_typed(AlignmentRecord, Path(found.record_file))
     return AlignedFiles(
         tuple(map(Path, found.out_files)),

@@ -12,9 +12,8 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
 from n2a_bids.dataset.grouping.sound_groups import regroup_sound_images
 from n2a_bids.dataset.units import Collection, DenoisingUnit
-from n2a_bids.io.json import read_typed
-from n2a_bids.record.alignment import ODD_REPETITIONS_FILE, OddRepetitions
-from n2a_bids.reports.records.crashes import Crash, find_crashes
+from n2a_bids.interfaces.odd_repetitions import read_odd_repetitions
+from n2a_bids.reports.records.crashes import find_crashes
 
 
 def without_odd_repetitions(item: ParticipantWork, config: Config) -> ParticipantWork | None:
@@ -37,7 +36,8 @@ def without_odd_repetitions(item: ParticipantWork, config: Config) -> Participan
     found = {
         name: (reason, crash)
         for crash in find_crashes(run_record(item.label, config).parent)
-        for name, reason in _reasons(crash).items()
+        if crash.directory
+        for name, reason in read_odd_repetitions(Path(crash.directory)).items()
     }
     units: list[DenoisingUnit] = []
     excluded = list(item.excluded)
@@ -69,9 +69,3 @@ def _without(unit: DenoisingUnit, reasons: Mapping[Path, str], config: Config) -
         tuple(replace(one, notes=(*one.notes, *notes)) for one in left.units),
         tuple(replace(one, is_error=False) for one in left.excluded),
     )
-
-
-def _reasons(crash: Crash) -> Mapping[str, str]:
-    """Why a step that failed wants repetitions left out, by file name."""
-    path = Path(crash.directory) / ODD_REPETITIONS_FILE
-    return read_typed(OddRepetitions, path).reasons if crash.directory and path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Writes down which repetitions a step fails for: `app.odd_repetitions` then runs without them."""
+"""Which repetitions a step fails for: written by the step, read by who runs it again without them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.json import write_record
+from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.record.alignment import ODD_REPETITIONS_FILE, OddRepetitions
 
 
@@ -22,6 +22,15 @@ def note_odd_repetitions(folder: Path, reasons: Mapping[str, str]) -> None:
         Why each is left out, by the name of its file: it makes the mean of all worse, or shows too little.
     """
     write_record(OddRepetitions(dict(reasons)), folder / ODD_REPETITIONS_FILE)
+
+
+def read_odd_repetitions(folder: Path) -> Mapping[str, str]:
+    """Why a step that failed in this folder wants repetitions left out, by file name; empty if it does not.
+
+    Each run without them has fewer images, so that there is a last one.
+    """
+    path = folder / ODD_REPETITIONS_FILE
+    return read_typed(OddRepetitions, path).reasons if path.is_file() else {}
 
 
 def refuse_spoiled_reference(folder: Path, reference: Path, reason: str) -> NoReturn:

@@ -209,10 +209,8 @@ class AlignRepetitions(ResumableInterface):
         """How well a repetition fits, and why it is refused; without BIDS nobody looked at voxels before."""
         image, affine = load(path)
         measured = None if gaps is None else gaps.measured
-        alike = self.inputs.match_shading
-        qc = judge_alignment(
-            image, affine, transform, grid, self.inputs.limits(), measured, match_shading=alike
-        )
+        limits, alike = self.inputs.limits(), self.inputs.match_shading
+        qc = judge_alignment(image, affine, transform, grid, limits, measured, match_shading=alike)
         unlike = unlike_voxels(affine, grid.affine, reference.name)
         return replace(qc, reason=unlike) if unlike else qc
 
