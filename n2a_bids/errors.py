@@ -16,8 +16,8 @@ EXIT_CODES = {
 `n2a_bids.app.group` that of a run that came to its end."""
 
 OUT_OF_MEMORY = (
-    "memory ran out: ask for more memory, or give --low-mem, a smaller --mem or fewer --nprocs; the same "
-    "command resumes"
+    "memory ran out: ask for more memory; n2a needs less with --low-mem, a smaller --mem or fewer --nprocs, "
+    "and the same command resumes"
 )
 """What Python's own error, which mostly comes without a word, should have said."""
 

@@ -34,12 +34,14 @@ _STATUS = {
 }
 _HINTS = {
     PACKAGE_MISSING: "a Python package is missing: install n2a-bids again",
-    STOPPED: "what is done is kept, and the same command resumes",
-    CTRL_C: "stopped by Ctrl-C; what is done is kept, and the same command resumes",
+    CTRL_C: "stopped by Ctrl-C",
 }
+_RESUMES = "what is done is kept, and the same command resumes"
 
 
-def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = False) -> int:
+def status_of(
+    program: str, run: Callable[[], int], *, show_traceback: bool = False, resumes: bool = True
+) -> int:
     """Run a command and turn whatever it raises into its exit code.
 
     Parameters
@@ -50,6 +52,8 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         The command; returns its exit code.
     show_traceback : bool
         Also print where the error comes from.
+    resumes : bool
+        Whether the same command goes on where it was stopped.
 
     Returns
     -------
@@ -73,8 +77,9 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         )
         if isinstance(error, MemoryError) and OUT_OF_MEMORY not in message:
             message = ": ".join(filter(None, (message, OUT_OF_MEMORY)))
-        parts = [part for part in (message, _HINTS.get(status, "")) if part]
-        paragraph = " ".join(f"{program}: error: {': '.join(parts)}".split())
+        told = ": ".join(filter(None, (message, _HINTS.get(status, ""))))
+        going_on = _RESUMES if resumes and status in (STOPPED, CTRL_C) else ""
+        paragraph = " ".join(f"{program}: error: {'; '.join(filter(None, (told, going_on)))}".split())
         if sys.stderr.isatty():
             # Logs and crash files keep it in one line, where it can be searched.
             paragraph = textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)

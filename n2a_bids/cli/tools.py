@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_with_parent()
     arguments = sys.argv[1:] if argv is None else list(argv)
     show_traceback = "--debug" in arguments
-    return status_of("n2a-tools", lambda: _run(arguments), show_traceback=show_traceback)
+    return status_of("n2a-tools", lambda: _run(arguments), show_traceback=show_traceback, resumes=False)
 
 
 def _run(arguments: Sequence[str]) -> int:

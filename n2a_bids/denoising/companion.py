@@ -55,7 +55,8 @@ def with_companion(
         # Of the two, the series itself is what was asked for.
         return repetitions, (
             f"{path.name} was not learned from: both series take {needed_gb:.1f} GB at least, and "
-            f"{limit_gb:.1f} GB may be used; give more with --mem on a machine that has it"
+            f"{limit_gb:.1f} GB may be used; denoise them on a machine, or in a "
+            "container or job, that may use more"
         )
     try:
         check_file(path)

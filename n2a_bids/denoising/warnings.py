@@ -103,7 +103,7 @@ def shared_noise_warnings(runs: Sequence[Path], repetitions: Repetitions) -> lis
         raise BIDSDataError(
             f"{runs[copy.index]}: expected noise of its own, found that of {sources} (correlation "
             f"{copy.correlation:.2f}, of two acquisitions 0); give each acquisition once, or "
-            "--allow-shared-noise"
+            "take them all the same (n2a-tools denoise: --allow-shared-noise)"
         )
     return [
         f"{runs[one].name} and {runs[other].name} share part of their noise (correlation "

@@ -44,7 +44,8 @@ def find_by_network(data: NDArray[np.float32], affine: NDArray[np.float64]) -> N
     if weights is None:
         raise DenoisingError(
             f"{PACKAGED / _NETWORK}.safetensors: expected the weights that find the brain, found no such "
-            "file; install n2a-bids again, or choose another way by --dwi-mask-method or --mask-method"
+            "file; install n2a-bids again, or find the brain otherwise (n2a: --dwi-mask-method or "
+            "--mask-method; n2a-tools denoise: --mask)"
         )
     network = build_network(_NETWORK, weights)
     with one_thread():

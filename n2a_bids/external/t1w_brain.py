@@ -17,7 +17,7 @@ _BRAIN_VOLUME_ML = (200.0, 2600.0)
 """Smallest newborn and largest adult brains, with a wide margin for poor masks."""
 _FEWEST_VOXELS = 500
 """Of a brain that could be aligned at all."""
-GIVE_A_MASK = "give a mask of your own (--derivatives NAME=PATH; of n2a-tools denoise, --mask)"
+GIVE_A_MASK = "give a mask of your own (n2a: --derivatives NAME=PATH; n2a-tools denoise: --mask)"
 """What to do about a brain that was not found, in the words of both commands."""
 
 

@@ -52,8 +52,8 @@ def refuse_spoiled_reference(folder: Path, reference: Path, reason: str) -> NoRe
     """
     note_odd_repetitions(folder, {reference.name: reason})
     raise BIDSDataError(
-        f"{reference}: expected a reference as good as the others, but {reason}; exclude it with "
-        "--bids-filter-file"
+        f"{reference}: expected a reference as good as the others, but {reason}; leave it "
+        "out (n2a: --bids-filter-file)"
     )
 
 

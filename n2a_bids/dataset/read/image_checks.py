@@ -175,7 +175,7 @@ def _check_volumes(path: Path, shape: tuple[int, ...]) -> None:
     elif volumes > 1:
         raise BIDSDataError(
             f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
-            "separate files with run- or echo- in their names, or exclude the image with --bids-filter-file"
+            "separate files with run- or echo- in their names, or leave it out (n2a: --bids-filter-file)"
         )
 
 
@@ -238,7 +238,7 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
     if n_bad > most_missing * math.prod(image.shape):
         raise BIDSDataError(
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
-            "exclude the image with --bids-filter-file"
+            "leave the image out (n2a: --bids-filter-file)"
         )
     # Later steps compute in single precision.
     scaled = np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter

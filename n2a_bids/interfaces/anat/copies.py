@@ -92,7 +92,7 @@ def partial_warnings(
         f"{files[one].name} and {files[other].name} share part of their noise (correlation "
         f"{found.correlation:.2f}, 0 for two acquisitions), as a mean and one of its runs do, or two "
         "reconstructions of one acquisition: less noise goes than the numbers say; leave one of them out "
-        "with --bids-filter-file"
+        "(n2a: --bids-filter-file)"
         for (one, other), found in shared.items()
         if found is not None and found.is_partial and one in kept and other in kept
     ]

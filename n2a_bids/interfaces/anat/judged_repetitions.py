@@ -67,7 +67,7 @@ def too_few(repetitions: list[JudgedRepetition]) -> str:
     return (
         f"{reference}: expected at least one more repetition of this image that can be aligned with it, "
         f"found none. {refused}. Look at the images; put a second acquisition in place of a copy, leave "
-        f"wrong images out (--bids-filter-file), or, where the brain was missed, {GIVE_A_MASK}"
+        f"wrong images out (n2a: --bids-filter-file), or, where the brain was missed, {GIVE_A_MASK}"
     )
 
 

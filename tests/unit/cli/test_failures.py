@@ -32,7 +32,7 @@ def fail(error: BaseException):
         (MemoryError("too much"), 1, "too much"),
         (ModuleNotFoundError("No module named 'ants'", name="ants"), 127, "install n2a-bids again"),
         (ModuleNotFoundError("No module named 'n2a_bids.x'", name="n2a_bids.x"), 1, "n2a_bids.x"),
-        (Interrupted("stopped by SIGTERM"), 75, "error: stopped by SIGTERM: what is done is kept"),
+        (Interrupted("stopped by SIGTERM"), 75, "error: stopped by SIGTERM; what is done is kept"),
         (KeyboardInterrupt(), 130, "the same command resumes"),
         (ZeroDivisionError("division by zero"), 1, "unexpected ZeroDivisionError"),
     ],
@@ -44,6 +44,15 @@ def test_each_error_has_its_exit_code_and_a_paragraph(error, status, words, caps
     assert message.startswith("n2a: error: ")
     assert words in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
+def test_tools_promise_nothing_of_the_app(error, capsys):
+    """`n2a-tools` keeps nothing of a denoising that was stopped, and has no --low-mem."""
+    status_of("n2a-tools", fail(error), resumes=False)
+    message = capsys.readouterr().err
+    assert "the same command resumes" not in message or "n2a needs less" in message
+    assert "kept" not in message
 
 
 def test_traceback_is_shown_on_request(capsys):

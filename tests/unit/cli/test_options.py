@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
+import n2a_bids
 from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.options import OptionGroups, add_options, read_options
 from n2a_bids.cli.tools import build_parser as build_tools_parser
@@ -97,6 +101,33 @@ def test_options_of_the_denoiser_are_those_of_the_app():
         assert bool(node.trait(declared.name).nohash) == (
             not declared.option.shapes_result or declared.item is Path
         )
+
+
+def _messages(path: Path) -> Iterator[str]:
+    """Texts of a module that are no docstrings, with gaps for what is filled in."""
+    tree = ast.parse(path.read_text())
+    within = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    within |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in within:
+            yield node.value
+
+
+def test_messages_of_shared_layers_say_whose_option_is_meant():
+    """Readers of `n2a-tools denoise` and of the Python functions know no --bids-filter-file."""
+    app = {flag for action in build_parser()._actions for flag in action.option_strings}
+    commands = next(action.choices for action in build_tools_parser("denoise")._actions if action.choices)
+    only = app - {flag for action in commands["denoise"]._actions for flag in action.option_strings}
+    package = Path(n2a_bids.__file__).parent
+    shared = ("api", "algorithms", "denoising", "io", "external", "interfaces/anat", "interfaces/gaps.py")
+    files = [package / name for name in (*shared, "dataset/read/image_checks.py", "tools/denoise.py")]
+    files = [one for path in files for one in (path.rglob("*.py") if path.is_dir() else [path])]
+    for path in (path for path in files if "--" in path.read_text()):
+        for text in _messages(path):
+            named = {flag.rstrip("-") for flag in re.findall(r"--[a-z][a-z0-9-]+", text)} & only
+            assert not named or "n2a: " in text or path.name in ("frames.py", "b0_brain.py"), (path, text)
 
 
 def test_every_option_of_the_app_is_a_field():

@@ -67,7 +67,7 @@ def test_a_series_that_memory_cannot_hold_beside_is_not_learned_from(pair, monke
     monkeypatch.setattr(companion, "available_memory_gb", lambda: 1e-3)
     found, problem = _beside(pair, pair[2])
     assert found is pair[0]
-    assert "run-2_dwi.nii.gz was not learned from: both series take" in problem and "--mem" in problem
+    assert "run-2_dwi.nii.gz was not learned from: both series take" in problem and "may use more" in problem
 
 
 def test_a_strategy_that_takes_series_by_themselves_does_not_register_another(pair, tmp_path):
