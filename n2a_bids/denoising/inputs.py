@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -22,7 +22,7 @@ from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.volume_checks import refuse_other_order
-from n2a_bids.denoising.warnings import refuse_copies
+from n2a_bids.denoising.warnings import describe_specks, refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import UNREADABLE, load, mask_in_world, refuse_beyond_memory, same_grid
@@ -136,8 +136,13 @@ class DenoiseJob:
     ] = ()  # fmt: skip
 
 
-def load_repetitions(job: DenoiseJob) -> Repetitions:
+def load_repetitions(job: DenoiseJob, warn: Callable[[str], None] = lambda text: None) -> Repetitions:
     """Read the runs and the mask, and check that they belong together.
+
+    Parameters
+    ----------
+    warn : callable
+        Given a sentence for each image in which impossible values were made like their surroundings.
 
     Raises
     ------
@@ -159,7 +164,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
             )
         images.append(data)
     mask = _load_mask(job.mask, reference)
-    images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask)
+    images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask, warn)
     if n_measured is not None and (mask & (n_measured == len(images))).any():
         # Measures of noise and the comparison of candidates need all of them.
         mask = mask & (n_measured == len(images))
@@ -206,6 +211,7 @@ def _load_measured(
     images: list[NDArray[np.float32]],
     sizes_mm: tuple[float, float, float],
     mask: NDArray[np.bool_],
+    warn: Callable[[str], None],
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | NDArray[np.float32] | None]:
     """The runs, filled where others were measured, and how many were; None where all were everywhere."""
     if job.measured is not None:
@@ -220,8 +226,11 @@ def _load_measured(
         return images, None
     if images[0].ndim > 3:
         for path, series in zip(job.runs, images, strict=True):
-            if not np.isfinite(series).all() and not np.isfinite(mend_series(series, sizes_mm)).all():
-                raise BIDSDataError(_not_finite(path, " in single voxels"))
+            if not np.isfinite(series).all():
+                if not np.isfinite(specks := mend_series(series, sizes_mm)).all():
+                    raise BIDSDataError(_not_finite(path, " in single voxels"))
+                if specks.size:
+                    warn(describe_specks(path.name, specks))
         return _fill_series(images, mask)
     gaps = [find_gaps(image, sizes_mm) for image in images]
     if not any(one.any for one in gaps):
@@ -229,6 +238,8 @@ def _load_measured(
     for path, image, one in zip(job.runs, images, gaps, strict=True):
         if not np.isfinite(image[one.specks & mask]).all():
             raise BIDSDataError(_not_finite(path, " in single voxels of the brain"))
+        if one.specks.any():
+            warn(describe_specks(path.name, image[one.specks]))
     if len(images) == 1:
         return [without_gaps(images[0], gaps[0])], gaps[0].measured.astype(np.uint8)
     plain = np.stack([without_gaps(image, one) for image, one in zip(images, gaps, strict=True)])

@@ -102,6 +102,8 @@ def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path], warning
     job, files = request.job, request.files
     report = reporter(request)
     result = denoise_files(job, report)
+    for warning in result.record.warnings:  # the earlier ones were told when they came up
+        report(f"WARNING: {warning}")
     result = replace(result, record=with_earlier_warnings(result.record, warnings))
     if sources:
         rows = zip(result.record.repetitions, sources, strict=True)

@@ -88,13 +88,15 @@ def denoise_files(
     device = choose_device(job.denoise.device)
     if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
-    repetitions, mask = loaded or (load_repetitions(job), mask_in_world(job.mask, job.runs[0]))
+    specks: list[str] = []
+    repetitions, mask = loaded or (load_repetitions(job, specks.append), mask_in_world(job.mask, job.runs[0]))
     strategy = _find_strategy(job.denoise.strategy, repetitions)
     repetitions, alone = _beside(repetitions, job, strategy, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     shared = shared_noise_warnings(job.runs, repetitions) if compares else []
     checks = (check_series, spoiled_warnings) if compares else ()
     unusual = [warning for check in checks for warning in check(job.runs, repetitions)]
+    unusual += specks if compares else []  # of runs that were prepared, the steps before told
     _check_fit(strategy, repetitions, job)
     weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
     report(

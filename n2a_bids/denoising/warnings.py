@@ -36,6 +36,22 @@ _MOST_ANATOMY = 0.1
 allow."""
 
 
+def describe_specks(name: str, values: NDArray[np.float32]) -> str:
+    """Note for the user on the values of the specks of a file."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        found = "NaN or infinity"
+    elif np.ptp(finite) == 0:
+        found = f"{finite[0]:g}"
+    else:
+        found = f"{finite.min():g} to {finite.max():g}"
+    voxels = "1 voxel" if values.size == 1 else f"{values.size} voxels"
+    return (
+        f"{name}: {voxels} of impossible intensity ({found}), alone among others: taken for no "
+        "measurement, in masks, registration and result; look at the conversion of the image"
+    )
+
+
 def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> None:
     """Refuse runs of which one is the other: their difference, from which noise is known, is zero.
 

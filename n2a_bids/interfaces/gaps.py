@@ -12,6 +12,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
+from n2a_bids.denoising.warnings import describe_specks
 from n2a_bids.enumeration import enumerated
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits, write_gaps
@@ -118,20 +119,4 @@ def describe_dark_slices(
     return (
         f"{places_named}Denoising does not bring it back, and the slices beside are darkened a little; look "
         f"at them, and {remedy}"
-    )
-
-
-def describe_specks(name: str, values: np.ndarray) -> str:
-    """Note for the user on the values of the specks of a file."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        found = "NaN or infinity"
-    elif np.ptp(finite) == 0:
-        found = f"{finite[0]:g}"
-    else:
-        found = f"{finite.min():g} to {finite.max():g}"
-    voxels = "1 voxel" if values.size == 1 else f"{values.size} voxels"
-    return (
-        f"{name}: {voxels} of impossible intensity ({found}), alone among others: taken for no "
-        "measurement, in masks, registration and result; look at the conversion of the image"
     )

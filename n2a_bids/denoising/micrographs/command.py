@@ -171,6 +171,9 @@ def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
     warnings = (*result.record.warnings, *excluded, *found.notes)
     record = replace(result.record, warnings=warnings)
     record, as_float = with_rounding(record, found.like, out_file, as_float=job.exposures.as_float)
+    for warning in record.warnings:
+        if warning not in excluded:  # told when it was left out
+            report(f"WARNING: {warning}")
     _write(replace(result, record=record), found, out_file, maps, as_float=as_float)
     report(f"wrote {out_file}")
 

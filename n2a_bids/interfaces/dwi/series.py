@@ -30,8 +30,9 @@ from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.denoising.volume_checks import check_signal, refuse_empty_volumes
+from n2a_bids.denoising.warnings import describe_specks
 from n2a_bids.external.b0_brain import Method
-from n2a_bids.interfaces.gaps import describe_dark_slices, describe_specks
+from n2a_bids.interfaces.gaps import describe_dark_slices
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients

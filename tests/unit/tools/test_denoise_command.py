@@ -123,6 +123,24 @@ def test_what_is_odd_in_a_run_is_told(files, capsys):
     assert warning.startswith(told)
 
 
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_what_is_odd_is_told_of_runs_as_they_lie(files, capsys, names):
+    """NaN of single voxels of the air were mended without a word; in the record, and on the terminal."""
+    image, _ = head_phantom()
+    for seed, name in enumerate(names):
+        data = (image + np.random.default_rng(seed).normal(0, 40, image.shape)).astype(np.float32)
+        if name == names[-1]:
+            data[2, 3, 4] = np.nan
+        nb.save(nb.Nifti1Image(data, AFFINE), files[name])
+    words = ["denoise", *(files[name] for name in names), "--no-align", "--mask", files["mask"]]
+    words += ["--strategy", "mean", "--device", "cpu", "--out", files["out"]]
+    assert main([str(word) for word in words]) == 0
+    told = f"{names[-1]}.nii.gz: 1 voxel of impossible intensity (NaN or infinity)"
+    assert f"WARNING: {told}" in capsys.readouterr().err
+    warnings = json.loads(files["out"].with_name("out.json").read_text())["warnings"]
+    assert [one.startswith(told) for one in warnings].count(True) == 1
+
+
 @pytest.mark.parametrize("options", [(), ("--no-align",)])
 def test_intensities_that_wrapped_are_refused(files, capsys, options):
     """What is brighter than the type can hold came out dark, where the app refuses the image."""
