@@ -79,7 +79,9 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     _warn_of_options(config, collection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
-    for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
+    for problem in write_dataset_files(
+        config.output_dir, config.bids_dir, config.derivatives, work_dir=config.work_dir
+    ):
         warn(problem)
     labels = _labels(collection)
     if config.stage == "reports-only":

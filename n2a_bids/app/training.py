@@ -96,7 +96,9 @@ def _prepare_and_train(config: Config, interruption: Interruption) -> int:
     _split(_planned(units), config)
     groups = _prepare(units, config, interruption)
     _split(groups, config)
-    for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
+    for problem in write_dataset_files(
+        config.output_dir, config.bids_dir, config.derivatives, work_dir=config.work_dir
+    ):
         warn(problem)
     return _train(groups, config)
 

@@ -191,9 +191,15 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"{config.work_dir}: the work directory is inside the input dataset; choose another with -w"
         )
-    if config.output_dir.resolve() == work_dir:
+    output_dir = config.output_dir.resolve()
+    if output_dir == work_dir:
         raise ConfigError(
             f"{config.work_dir}: work and output directory are the same; choose another with -w"
+        )
+    if output_dir in work_dir.parents and work_dir.relative_to(output_dir).parts[0].startswith("sub-"):
+        raise ConfigError(
+            f"{config.work_dir}: the work directory is inside the results of a participant; choose another "
+            "with -w"
         )
 
 

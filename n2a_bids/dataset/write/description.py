@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,7 +65,12 @@ def generated_by() -> JsonObject:
 
 
 def write_dataset_files(
-    output_dir: Path, bids_dir: Path, derivatives: Mapping[str, Path], environ: Mapping[str, str] = os.environ
+    output_dir: Path,
+    bids_dir: Path,
+    derivatives: Mapping[str, Path],
+    environ: Mapping[str, str] = os.environ,
+    *,
+    work_dir: Path | None = None,
 ) -> tuple[str, ...]:
     """Write what makes the output folder a BIDS derivative dataset.
 
@@ -82,6 +88,8 @@ def write_dataset_files(
         Derivatives that were used: linked under their names.
     environ : mapping
         Where ``N2A_DOCKER_TAG`` and ``N2A_APPTAINER_URL`` name the container.
+    work_dir : Path, optional
+        Of intermediate files: no part of the dataset, wherever in it they lie.
 
     Returns
     -------
@@ -106,7 +114,7 @@ def write_dataset_files(
     texts = {
         "dataset_description.json": json_text(description, ensure_ascii=False) + "\n",
         "descriptions.tsv": table + "\n",
-        ".bidsignore": "\n".join(_ignored(output_dir / ".bidsignore")) + "\n",
+        ".bidsignore": "\n".join(_ignored(output_dir, work_dir)) + "\n",
     }
     if _may_be_written(output_dir / "README.md"):
         name = printable(raw.get("Name", bids_dir.name))
@@ -214,10 +222,15 @@ def _earlier_links(output_dir: Path) -> dict[str, str]:
     )
 
 
-def _ignored(path: Path) -> tuple[str, ...]:
+def _ignored(output_dir: Path, work_dir: Path | None) -> tuple[str, ...]:
     """Lines of ``.bidsignore``: ours, then those of others."""
+    path = output_dir / ".bidsignore"
     there = _text(path).splitlines() if path.is_file() else []
-    return tuple(dict.fromkeys((*_IGNORED, *filter(None, there))))
+    root, work = output_dir.resolve(), None if work_dir is None else work_dir.resolve()
+    inside = [] if work is None or root not in work.parents else [work.relative_to(root).parts[0]]
+    # As in .gitignore, a backslash takes their meaning from what else would stand for other names.
+    named = [re.sub(r"([\\*?\[\]#! ])", r"\\\1", name) for name in inside]
+    return tuple(dict.fromkeys((*_IGNORED, *named, *filter(None, there))))
 
 
 def _may_be_written(readme: Path) -> bool:

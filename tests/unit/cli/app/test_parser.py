@@ -470,7 +470,7 @@ def test_series_that_stay_where_they_lie_are_neither_paired_nor_corrected(other)
         parse("--dwi-in-place", *other.split())
 
 
-@pytest.mark.parametrize("work_dir", ["/data/bids", "/data/bids/work", "/data/out"])
+@pytest.mark.parametrize("work_dir", ["/data/bids", "/data/bids/work", "/data/out", "/data/out/sub-01"])
 def test_work_directory_apart_from_input_and_output(work_dir):
     """Intermediate files in the input would be found as data."""
     with pytest.raises(ConfigError, match="-w"):

@@ -101,6 +101,19 @@ def test_a_file_that_cannot_be_renewed_is_a_warning(bids_dir, tmp_path, monkeypa
         write_dataset_files(tmp_path / "new", bids_dir, {}, environ={})
 
 
+@pytest.mark.parametrize(
+    ("work", "line"), [("my [1] /n2a", r"my\ \[1\]\ "), ("work", "work"), ("../other", "..")]
+)
+def test_a_work_folder_in_the_output_is_no_part_of_the_dataset(bids_dir, tmp_path, work, line):
+    """Whatever its name: the validator complained of every file in it."""
+    out = tmp_path / "out"
+    write_dataset_files(out, bids_dir, {}, environ={}, work_dir=out / work)
+    before = set((out / ".bidsignore").read_text().splitlines())
+    write_dataset_files(out, bids_dir, {}, environ={})
+    assert (line in before) == (line != "..")
+    assert set((out / ".bidsignore").read_text().splitlines()) == before
+
+
 @pytest.mark.parametrize("readme", [b"# My notes\n", "# M\u00fcller\n".encode("latin-1")])
 def test_what_others_wrote_is_kept(bids_dir, tmp_path, readme):
     """A README without our signature, in whatever encoding, and lines of .bidsignore."""
