@@ -222,5 +222,5 @@ def _check_png(path: Path, image: Image.Image) -> None:
             "of which noise cannot be told; export the image as the camera gave it"
         )
     # Pillow would give 8 bits of each.
-    if image.mode == "RGB" and any("16" in str(tile) for tile in image.tile):
+    if image.mode == "RGB" and any("16" in str(raw_mode) for _, _, _, raw_mode in image.tile):
         raise BIDSDataError(f"{path}: RGB of 16 bits is read from TIFF only; export it as TIFF")

@@ -1,5 +1,7 @@
 """Laws of micrograph files: what goes in comes back, rounded once and never wrapped; bad files are named."""
 
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -61,6 +63,20 @@ def test_files_come_back_as_they_were(name, tmp_path):
         np.testing.assert_array_equal(np.squeeze(tifffile.imread(copy)), values)
         looks = [tifffile.TiffFile(one).pages[0].photometric for one in (path, copy)]
         assert looks[0] == looks[1]
+
+
+def test_colours_of_a_png_have_the_bits_that_it_says(tmp_path):
+    """Any size with 16 in it, as 1600 x 1200, was taken for 16 bits of each colour, and refused."""
+    values = np.random.default_rng(0).integers(0, 255, (16, 160, 3), np.uint8)
+    path = tmp_path / "colours.png"
+    Image.fromarray(values).save(path)
+    np.testing.assert_array_equal(read_micrograph(path).pixels[:, :, 0], values.swapaxes(0, 1))
+    content = bytearray(path.read_bytes())
+    content[24] = 16  # bits of each colour, in the header, with its checksum
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(BIDSDataError, match="RGB of 16 bits"):
+        read_micrograph(path)
 
 
 def test_values_are_rounded_once_and_clipped(tmp_path):
