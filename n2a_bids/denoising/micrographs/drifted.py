@@ -74,7 +74,10 @@ def find_drift(
     if fixed.any():
         means = planes[:, ~fixed].mean(axis=1)[:, None, None]
         planes = np.where(fixed, means, planes)
-    low = [index for index in range(len(paths)) if drift.correlation[index] < _least(planes, drift, index)]
+    least = [_least(planes, drift, index) for index in range(len(paths))]
+    low = [index for index in range(len(paths)) if drift.correlation[index] < least[index]]
+    if not low and drift.correlation[0] < min(least[1:]):
+        low = [0]  # the others fit each other, and were moved, together, to what it shows by chance
     mirrored = [index for index in range(1, len(paths)) if _fits_mirrored(planes, drift, index)]
     odd = sorted({*low, *mirrored})
     if len(paths) > 2 and (0 in low or len(mirrored) == len(paths) - 1):

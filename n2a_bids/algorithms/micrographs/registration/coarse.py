@@ -14,6 +14,9 @@ COARSE_EDGE = 1024
 """Pixels to which images are binned for the first, whole-pixel estimate."""
 _SEARCH_EDGE = 256
 """The same for the search of angles."""
+_LEAST_SEARCHED_EDGE = 150
+"""Pixels. Turns of 10 degrees between crops of 160 to 255, of electron micrographs, were all found by the
+search, and 4 of 24 without. Smaller ones are alike by chance more easily; least squares do for them."""
 _ANGLES_DEG = (*range(-8, 0), *range(1, 9))
 _CLEARLY = 1.15
 """How much higher the peak of a rotated image must be than that of the image as it is."""
@@ -35,7 +38,7 @@ def coarse_motion(reference: Seen, moving: Seen, turns: bool) -> NDArray[np.floa
     step = -(-max(shape) // COARSE_EDGE)
     shift, score = _whole_pixels(*(_binned(image, step) for image in (reference, moving)))
     motion = np.array([*(step * shift), 0.0])
-    if not turns or min(shape) < _SEARCH_EDGE:
+    if not turns or min(shape) < _LEAST_SEARCHED_EDGE:
         return motion
     coarse = -(-max(shape) // _SEARCH_EDGE)
     small = [_binned(image, coarse) for image in (reference, moving)]

@@ -33,6 +33,15 @@ def test_turns_are_found(angle):
     np.testing.assert_allclose(drift.shift_pixels[1], motions[1][0], atol=0.15)
 
 
+def test_turns_of_small_images_are_found():
+    """Of 200 pixels: from 8 degrees on they were taken for unrelated, as no angles were tried."""
+    rng = np.random.default_rng(4)
+    image = blobs(rng, 200)
+    exposures = rng.poisson([np.maximum(moved(image, (2.0, -3.0), turn), 0) for turn in (0.0, 10.0)])
+    drift = estimate_drift(exposures)
+    assert drift.rotation_deg[1] == pytest.approx(10, abs=0.1)
+
+
 def test_noise_alone_has_nothing_in_common():
     """The correlation says so."""
     exposures = np.random.default_rng(3).poisson(10, (2, 128, 128))
