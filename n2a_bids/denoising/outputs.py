@@ -103,7 +103,7 @@ def check_new_names(out_file: Path, others: Iterable[Path | None], inputs: Seque
             )
         taken.add(path.resolve())
         check_writable(path.parent)
-    if sidecar_path(out_file).resolve() in {sidecar_path(path).resolve() for path in inputs}:
+    if sidecar_path(out_file).resolve() in {sidecar_path(path).resolve() for path in inputs if path.name}:
         raise ConfigError(
             f"{out_file}: expected a name of its own, found that of an input, whose sidecar the record would "
             "replace; choose another"

@@ -28,6 +28,7 @@ MOST_MISSING = 0.9
 field of view."""
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
+_LARGEST = 1e17  # later steps compute in single precision, squares of it too
 # From microscopic MRI to localizers; headers in metres or micrometres lie far outside.
 _VOXEL_SIZES_MM = (0.01, 50.0)
 
@@ -108,8 +109,8 @@ def content_problem(path: Path, most_missing: float = 0.0) -> str:
     """What is wrong with the place or the values of voxels, of any number of volumes."""
 
     def check(file: Path) -> None:
-        check_file(file)
-        _check_geometry(file, image := open_nifti(file))
+        refuse_unreal(file, (image := open_nifti(file)).get_data_dtype())
+        _check_geometry(file, image)
         _check_values(file, image, most_missing)
 
     return problem_found_by(check, Path(path))
@@ -240,11 +241,10 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
             "leave the image out (n2a: --bids-filter-file)"
         )
-    # Later steps compute in single precision.
     scaled = np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter
-    if not np.abs(scaled).max() < np.finfo(np.float32).max:
+    if not np.abs(scaled).max() < _LARGEST:
         raise BIDSDataError(
-            f"{path}: expected intensities that single precision holds, found {np.abs(scaled).max():.3g}; "
+            f"{path}: expected intensities below {_LARGEST:g}, found {np.abs(scaled).max():.3g}; "
             "scale the image down"
         )
     if is_wrapped(int(n_jumps.sum()), math.prod(image.shape)) and _is_magnitude(path, image):

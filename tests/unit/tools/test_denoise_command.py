@@ -69,6 +69,27 @@ def test_images_like_which_no_result_can_be_written_are_refused(files, capsys, k
         assert "finding the brain" not in told
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("folder", "found a folder"),
+        ("colours", "found RGB colours"),
+        ("complex", "found the data type complex64"),
+        ("huge", "expected intensities below 1e+17, found"),
+    ],
+)
+def test_what_is_no_image_of_a_head_is_told_in_words(files, capsys, monkeypatch, kind, words):
+    """A folder and colours ended as unexpected errors, and squares of huge values overflowed unseen."""
+    shape, dtype = (8, 8, 8), {"colours": [(name, "u1") for name in "RGB"], "complex": "c8"}.get(kind, "f8")
+    data = np.zeros(shape, dtype) if kind == "colours" else np.random.default_rng(0).random(shape) * 1e30
+    nb.save(nb.Nifti1Image(data.astype(dtype), AFFINE), files["two"])
+    monkeypatch.chdir(files["one"].parent)
+    odd = "." if kind == "folder" else files["two"].name
+    words_given = ["denoise", files["one"], odd, "--no-align", "--mask", files["mask"], "--strategy", "mean"]
+    assert main([str(word) for word in (*words_given, "--out", files["out"])]) == 70
+    assert words in " ".join(capsys.readouterr().err.split()) and not files["out"].exists()
+
+
 @pytest.mark.slow
 def test_the_error_is_told_where_one_run_alone_was_measured(files, capsys):
     """Beyond the view of the other it is that of one image: no difference there is no sign of no noise."""
