@@ -93,8 +93,7 @@ def denoise_files(
     strategy = _find_strategy(job.denoise.strategy, repetitions)
     repetitions, alone = _beside(repetitions, job, strategy, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
-    shared = shared_noise_warnings(job.runs, repetitions) if compares else []
-    checks = (check_series, spoiled_warnings) if compares else ()
+    checks = (shared_noise_warnings, check_series, spoiled_warnings) if compares else ()
     unusual = [warning for check in checks for warning in check(job.runs, repetitions)]
     unusual += specks if compares else []  # of runs that were prepared, the steps before told
     _check_fit(strategy, repetitions, job)
@@ -112,13 +111,12 @@ def denoise_files(
     report("measuring the result")
     mean = _with_empty(repetitions, average_matched(repetitions))
     noise_sd = find_noise_map(repetitions, denoised)
-    far = check_distance(strategy.facts, repetitions, mean, denoised.data, noise_sd)
+    facts = strategy.facts
+    far = check_distance(facts, repetitions, mean, denoised.data, noise_sd)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
-    record = replace(record, warnings=(*record.warnings, *shared, *unusual, *alone, *far))
+    record = replace(record, warnings=(*record.warnings, *unusual, *alone, *far))
     record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)
-    uncertainty = (
-        find_error_map(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
-    )
+    uncertainty = find_error_map(repetitions, denoised, noise_sd, mask) if facts.tells_error else None
     return DenoiseResult(job, denoised.data, mean, noise_sd, uncertainty, denoised.repetitions, mask, record)
 
 

@@ -186,6 +186,10 @@ def _check(config: Config) -> None:
             "one of them"
         )
     _check_in_place(config)
+    _check_work_dir(config)
+
+
+def _check_work_dir(config: Config) -> None:
     work_dir, bids_dir = config.work_dir.resolve(), config.bids_dir.resolve()
     if work_dir == bids_dir or (bids_dir in work_dir.parents and "derivatives" not in work_dir.parts):
         raise ConfigError(
