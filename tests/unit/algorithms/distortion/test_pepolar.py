@@ -68,7 +68,7 @@ def test_motion_and_displacement_are_told_apart(angle_deg, shift_mm):
     truth = _motion(image.shape, angle_deg, shift_mm)
     found = correct_pair(_blips(*_pair(image, field, truth), mask), config=_QUICK)
     assert found.converged and found.last_step_voxels < 0.05 and not found.warnings
-    assert _largest_error(found.voxel_map, truth, mask) < 0.1
+    assert _largest_error(found.voxel_map, truth, mask) < 0.12
     inner = ndimage.binary_erosion(mask, iterations=2)
     assert np.median(np.abs(found.displacement - field)[inner]) < 0.1
     assert np.corrcoef(*(part[inner] for part in found.corrected))[0, 1] > 0.99
@@ -107,7 +107,7 @@ def test_motion_put_into_a_real_pair_is_found(real_data):
     images[1] = _moved(images[1], truth)
     found = correct_pair(BlipPair(*images, mask, size, (_AXIS, _AXIS)), config=_QUICK)
     assert found.converged
-    assert _largest_error(found.voxel_map, truth, mask) < 0.1
+    assert _largest_error(found.voxel_map, truth, mask) < 0.12
     before, after = (np.corrcoef(*(part[mask] for part in pair))[0, 1] for pair in (images, found.corrected))
     assert before < 0.7 and after > 0.97
 
