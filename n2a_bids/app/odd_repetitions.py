@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from n2a_bids.app.batch import run_batch
 from n2a_bids.app.log import run_record
+from n2a_bids.app.progress.header import progress_of
+from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
@@ -14,6 +17,32 @@ from n2a_bids.dataset.grouping.sound_groups import regroup_sound_images
 from n2a_bids.dataset.units import Collection, DenoisingUnit
 from n2a_bids.interfaces.odd_repetitions import read_odd_repetitions
 from n2a_bids.reports.records.crashes import find_crashes
+from n2a_bids.system.signals import Interruption
+
+
+def run_without_odd_repetitions(
+    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption, progress: RunProgress
+) -> tuple[list[ParticipantWork], dict[str, list[str]]]:
+    """Denoise some participants, again without repetitions for which a group failed.
+
+    Returns
+    -------
+    batch : list of ParticipantWork
+        What was denoised at last.
+    failures : dict
+        As of `run_batch`.
+    """
+
+    def run(work: Sequence[ParticipantWork]) -> dict[str, list[str]]:
+        return run_batch(work, config, interruption, progress_of(work, config, progress))
+
+    failures = run(batch) if batch else {}
+    done, waiting = {item.label: item for item in batch}, list(batch)
+    # Each round leaves an image out, so that there is a last one.
+    while waiting := [left for item in waiting if (left := without_odd_repetitions(item, config))]:
+        done |= {item.label: item for item in waiting}
+        failures |= run(waiting)
+    return list(done.values()), failures
 
 
 def without_odd_repetitions(item: ParticipantWork, config: Config) -> ParticipantWork | None:

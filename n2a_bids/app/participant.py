@@ -155,9 +155,11 @@ def _run_batch(
     batch: Sequence[ParticipantWork], config: Config, interruption: Interruption, progress: RunProgress
 ) -> dict[str, Outcome]:
     """Denoise the participants of a batch and write their pages."""
+    from n2a_bids.app.odd_repetitions import run_without_odd_repetitions
+
     outcomes = {}
     try:
-        batch, failures = _run_with_fitting_references(batch, config, interruption, progress)
+        batch, failures = run_without_odd_repetitions(batch, config, interruption, progress)
     except (Interrupted, KeyboardInterrupt):
         # Pages of earlier runs would not say that this one began; what fails here fails silently.
         for item in batch:
@@ -170,30 +172,6 @@ def _run_batch(
         if config.outputs.clean_workdir and not failures[item.label]:
             shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
     return outcomes
-
-
-def _run_with_fitting_references(
-    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption, progress: RunProgress
-) -> tuple[list[ParticipantWork], dict[str, list[str]]]:
-    """Denoise some participants, again without references that fitted none of their repetitions.
-
-    Returns
-    -------
-    batch : list of ParticipantWork
-        What was denoised at last.
-    failures : dict
-        As of `run_batch`.
-    """
-    from n2a_bids.app.batch import run_batch
-    from n2a_bids.app.odd_repetitions import without_odd_repetitions
-
-    failures = run_batch(batch, config, interruption, progress) if batch else {}
-    done, waiting = {item.label: item for item in batch}, list(batch)
-    # Each round leaves an image out, so that there is a last one.
-    while waiting := [left for item in waiting if (left := without_odd_repetitions(item, config))]:
-        done |= {item.label: item for item in waiting}
-        failures |= run_batch(waiting, config, interruption, progress)
-    return list(done.values()), failures
 
 
 def _left_alone(item: ParticipantWork, config: Config) -> Outcome:

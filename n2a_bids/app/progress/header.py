@@ -28,6 +28,21 @@ def begin_run(work: Sequence[ParticipantWork], config: Config) -> RunProgress:
     return progress
 
 
+def progress_of(work: Sequence[ParticipantWork], config: Config, planned: RunProgress) -> RunProgress:
+    """Progress that knows all units of some participants: what is left of a group may have a name of its own.
+
+    Parameters
+    ----------
+    work : sequence of ParticipantWork
+        What is about to run.
+    planned : RunProgress
+        Of the whole run, which is returned where it knows them all.
+    """
+    names = [unit.workflow_name for item in work for unit in item.units]
+    known = all(planned.knows(name) for name in names)
+    return planned if known else plan_run(work, config, n_side_by_side(config.resources))
+
+
 def plan_run(work: Sequence[ParticipantWork], config: Config, n_side_by_side: int) -> RunProgress:
     """Plan a run.
 

@@ -121,6 +121,10 @@ class RunProgress:
         self._started = self._batch_started = self._last_line = clock()
         self._lock = threading.RLock()
 
+    def knows(self, unit: str) -> bool:
+        """Whether a unit was planned, by the name of its workflow."""
+        return unit in self._where
+
     def expect(self, names: Iterable[str]) -> None:
         """Plan what is about to run, a second time where it has run before: without what it has no step for.
 

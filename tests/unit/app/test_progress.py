@@ -13,6 +13,7 @@ import struct
 import termios
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ import pytest
 from n2a_bids.app.execution import StepReporter
 from n2a_bids.app.progress import lines
 from n2a_bids.app.progress.expected_time import StepPlan, plan_unit, slower_networks
-from n2a_bids.app.progress.header import header, plan_run
+from n2a_bids.app.progress.header import header, plan_run, progress_of
 from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.progress.time_left import TimeLeft
 from n2a_bids.app.work import ParticipantWork
@@ -443,3 +444,8 @@ def test_a_plan_knows_recipe_size_and_header(tmp_path):
     assert "1 participant, 1 group to denoise (1 T1w)" in text
     assert "should take about" in text
     assert unit.workflow_name == UNIT
+    assert progress_of(work, config, progress) is progress
+    # Of a group without one of its images, which has another name, it tells by the words for it, too.
+    left = [ParticipantWork("01", (replace(unit, entities={"sub": "01", "run": "1"}),), ())]
+    found = progress_of(left, config, progress)
+    assert found.knows(left[0].units[0].workflow_name) and not progress.knows(left[0].units[0].workflow_name)
