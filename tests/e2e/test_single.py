@@ -117,7 +117,7 @@ BAD_IMAGES = {
     "zeros": (lambda image: np.zeros_like(image), "only zeros"),
     "nan": (lambda image: np.full(image.shape, np.nan, np.float32), "expected finite intensities"),
     "series": (lambda image: np.stack([image] * 4, axis=-1), "3D"),
-    "huge": (lambda image: image.astype(np.float64) * 1e40, "single precision"),
+    "huge": (lambda image: image.astype(np.float64) * 1e40, "expected intensities below 1e+17"),
 }
 
 
