@@ -19,7 +19,7 @@ from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import AlignConfig
-from n2a_bids.enumeration import listing
+from n2a_bids.enumeration import counted, listing
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.strategy_table import StrategyFacts
@@ -45,7 +45,7 @@ def describe_specks(name: str, values: NDArray[np.float32]) -> str:
         found = f"{finite[0]:g}"
     else:
         found = f"{finite.min():g} to {finite.max():g}"
-    voxels = "1 voxel" if values.size == 1 else f"{values.size} voxels"
+    voxels = counted(values.size, "voxel")
     return (
         f"{name}: {voxels} of impossible intensity ({found}), alone among others: taken for no "
         "measurement, in masks, registration and result; look at the conversion of the image"

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.contrasts import B0_THRESHOLD
-from n2a_bids.enumeration import enumerated
+from n2a_bids.enumeration import counted, enumerated
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.tables import read_numbers
@@ -265,8 +265,7 @@ def _normalized(
     if undirected.any():
         values = ", ".join(f"{value:g}" for value in np.unique(bvals[undirected]))
         n_volumes = int(undirected.sum())
-        some = "1 volume" if n_volumes == 1 else f"{n_volumes} volumes"
-        have = "has" if n_volumes == 1 else "have"
+        some, have = counted(n_volumes, "volume"), "has" if n_volumes == 1 else "have"
         notes.append(f"{some} of b={values} {have} no direction in {path.name}: taken for b0")
     worst = np.abs(norms[weighted] - 1).max(initial=0.0)
     if worst > _SILENT_NORM_ERROR:

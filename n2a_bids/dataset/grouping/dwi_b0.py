@@ -28,6 +28,7 @@ from n2a_bids.dataset.read.files import has_content
 from n2a_bids.dataset.read.gradient_tables import Series, read_header, read_series, read_shape
 from n2a_bids.dataset.read.image_checks import content_problem
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
+from n2a_bids.enumeration import counted
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_bvals
 
@@ -122,7 +123,7 @@ def reason_not_denoised(series: Series, everything: Sequence[ImageFile]) -> str:
         return "a single-band reference without its series, nothing to denoise"
     count = series.gradients.bvals.size
     return (
-        f"{count} {'volume' if count == 1 else 'volumes'} without a gradient table: taken for "
+        f"{counted(count, 'volume')} without a gradient table: taken for "
         f"{'a b0 image' if count == 1 else 'b0 images'}, nothing to denoise"
     )
 
