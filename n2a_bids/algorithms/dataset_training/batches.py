@@ -22,6 +22,7 @@ from n2a_bids.algorithms.nn.batches import (
 )
 from n2a_bids.algorithms.nn.blocks import BlockSampler, draw_orientation, orient
 from n2a_bids.algorithms.nn.training import Batch
+from n2a_bids.algorithms.noise.covariance import colour_noise
 from n2a_bids.algorithms.strategies.anat.recorrupted import loss_weight
 
 Targets = Literal["recorrupted", "noise2noise"]
@@ -123,7 +124,10 @@ def _recorrupted_alone(
     def draw() -> Batch:
         box = sampler.draw(generator)
         strength = draw_strength(generator)
-        noise = torch.randn(image[box].shape, generator=generator) * noise_sd[box]
+        drawn = torch.randn(image[box].shape, generator=generator)
+        if prepared.covariance is not None:
+            drawn = torch.from_numpy(colour_noise(drawn.numpy(), prepared.covariance))
+        noise = drawn * noise_sd[box]
         noisy, target = image[box] + strength * noise, image[box] - bias[box] - noise / strength
         louder = noise_sd[box] * float(np.sqrt(1 + strength**2))
         block = orient(torch.stack((noisy, louder, target, counted[box])), *draw_orientation(generator))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -115,6 +116,43 @@ def covariance_from_power(power: NDArray[np.float64]) -> NoiseCovariance:
     return NoiseCovariance(full[np.ix_(near, near, near)], along_axes, 0.0)
 
 
+def covariance_of_axes(rows: NDArray[np.float64], standard_error: float) -> NoiseCovariance:
+    """Covariance that is a product over axes.
+
+    Parameters
+    ----------
+    rows : (3, L + 1) float array
+        Correlation at 0 to `LARGEST_LAG` voxels along each axis.
+    standard_error : float
+    """
+    x, y, z = (np.concatenate([row[:0:-1], row]) for row in rows)
+    along_axes = np.pad(rows, [(0, 0), (0, FAR_LAG - LARGEST_LAG)])
+    return NoiseCovariance(x[:, None, None] * y[:, None] * z, along_axes, standard_error)
+
+
+def fill_with_zeros(covariance: NoiseCovariance, parts: Sequence[float]) -> NoiseCovariance:
+    """Covariance of noise on a finer grid, after its k-space was filled with zeros.
+
+    Parameters
+    ----------
+    covariance : NoiseCovariance
+        On the acquired matrix; taken for a product over axes.
+    parts : three floats
+        Acquired over stored matrix along each axis, at most 1.
+
+    Examples
+    --------
+    >>> fill_with_zeros(white_noise(), (0.5, 1, 1)).along_axes[:, 1].round(2).tolist()
+    [0.64, 0.0, 0.0]
+    """
+    phase = 2 * np.pi * np.outer(np.arange(LARGEST_LAG + 1), (np.arange(256) + 0.5) / 512)
+    rows = []
+    for row, part in zip(covariance.along_axes[:, : LARGEST_LAG + 1], parts, strict=True):
+        power = np.maximum(row[0] + 2 * row[1:] @ np.cos(phase[1:]), 0)
+        rows.append(np.cos(part * phase) @ power / power.sum())
+    return covariance_of_axes(np.stack(rows), covariance.standard_error)
+
+
 def _kernel_fwhm(correlation: NDArray[np.float64]) -> float:
     """FWHM in voxels of the kernel whose own correlation at 0, 1, ... voxels is given."""
     rounded = np.where(np.abs(correlation) < 0.02, 0, correlation)
@@ -153,6 +191,22 @@ def colour_noise(white: NDArray[np.float32], covariance: NoiseCovariance) -> NDA
         padded = np.pad(volume, [(0, long - size) for long, size in zip(grid, shape)], "wrap")
         noise[..., number] = fft.irfftn(fft.rfftn(padded) * gain, grid)[:x, :y, :z]
     return noise.reshape(white.shape)
+
+
+def draw_noise(
+    noise_sd: NDArray[np.float32], covariance: NoiseCovariance | None, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw noise of an SD that may vary in space, as alike between neighbours as a covariance says.
+
+    Parameters
+    ----------
+    noise_sd : (X, Y, Z) float32 array
+    covariance : NoiseCovariance or None
+        None for white noise.
+    rng : Generator
+    """
+    drawn = rng.standard_normal(noise_sd.shape, np.float32)
+    return (drawn if covariance is None else colour_noise(drawn, covariance)) * noise_sd
 
 
 def _frequency_gain(covariance: NoiseCovariance, grid: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Estimates the noise covariance of neighbouring voxels from differences of images and from residuals."""
+"""Estimates the noise covariance of neighbouring voxels: from differences of images, residuals, one image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from scipy import ndimage
 from scipy.linalg import helmert
 
 from n2a_bids.algorithms.masked_filters import bounding_box
-from n2a_bids.algorithms.noise.covariance import FAR_LAG, LARGEST_LAG, NoiseCovariance, white_noise
-from n2a_bids.algorithms.noise.estimate import local_sd
+from n2a_bids.algorithms.noise.covariance import (
+    FAR_LAG,
+    LARGEST_LAG,
+    NoiseCovariance,
+    covariance_of_axes,
+    white_noise,
+)
+from n2a_bids.algorithms.noise.estimate import local_sd, robust_sd
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
 _BLOCK_VOXELS, _MOST_BLOCKS = 24, 24
@@ -31,6 +37,22 @@ _SLOPE_VOXELS, _SLOPE_REACH = 1.5, 6
 
 _FLAT_PART = 0.6
 """Of the brain, in which the image changes least: borders that moved look like noise."""
+
+_DIFFERENCES = np.array([-1.0, 2.0, -1.0]), np.array([1.0, -4.0, 6.0, -4.0, 1.0])
+"""Second and fourth ones across an axis: both leave the noise along it as it is, the fourth ones next to no
+anatomy."""
+
+_ANATOMY = 0.05
+"""By which the two may tell another correlation of neighbours: what is more is anatomy. With noise of 0.05 to
+0.25 SDs in a brain of 0.9 mm they differ by up to 0.02 along axes of coloured noise, by 0.06 to 0.17 where
+there is more anatomy than noise."""
+
+_MOST_ANATOMY = 0.08
+"""Correlation that tissue may show more where it is less flat. In the same images up to 0.02 along axes of
+coloured noise, along that of two real runs 0.04 and 0.06; where there is more anatomy, 0.07 to 0.17."""
+
+_EXTRAPOLATED = 1 / 3
+"""Of what the less flat part of the tissue shows more, in the flat one: as the squares of their slopes."""
 
 
 def covariance_of_noise(noise: NDArray[np.float32], counted: Mask) -> NoiseCovariance:
@@ -106,6 +128,70 @@ def residual_covariance(residuals: NDArray[np.float32], mask: Mask) -> NoiseCova
     smooth = MaskedSmoother(mask, _HIGH_PASS_VOXELS)
     noise = [_without_structure(residual, smooth) for residual in residuals]
     return covariance_of_noise(np.stack([one / local_sd(one, mask) for one in noise]), mask)
+
+
+def fine_covariance(image: Volume, flat: Mask, less_flat: Mask) -> NoiseCovariance:
+    """Covariance of the noise of one image, from what changes at every voxel across each axis.
+
+    Repeated differences along two axes leave next to no anatomy where tissue is flat. Of noise whose
+    covariance is a product over axes they leave a series along the third that is as correlated as that noise.
+    What is anatomy all the same grows with the slope of the tissue: from two parts of it the correlation in
+    tissue without any slope is extrapolated. Where that is far, or the order of the differences changes much,
+    the axis counts as white.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        As measured.
+    flat, less_flat : (X, Y, Z) bool arrays
+        The part of the tissue in which the image changes least, and the next one.
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+        A product over axes.
+    """
+    box = bounding_box(flat | less_flat, LARGEST_LAG)
+    values, parts = image[box].astype(np.float32), (flat[box], less_flat[box])
+    rows, errors = zip(*(_noise_along(values, *parts, axis) for axis in range(3)), strict=True)
+    return covariance_of_axes(np.stack(rows), max(errors))
+
+
+def _noise_along(image: Volume, flat: Mask, less_flat: Mask, axis: int) -> tuple[NDArray[np.float64], float]:
+    """Correlation of noise 0 to `LARGEST_LAG` voxels apart along an axis, and its standard error."""
+    if image.shape[axis] > 2 * LARGEST_LAG and less_flat.any():
+        low_order, high_order = _DIFFERENCES
+        with_anatomy, _ = _correlate_fine(image, flat, axis, low_order)
+        here, error = _correlate_fine(image, flat, axis, high_order)
+        next_to_it, _ = _correlate_fine(image, less_flat, axis, high_order)
+        is_noise = abs(with_anatomy[1] - here[1]) < _ANATOMY + 2 * error
+        if is_noise and abs(next_to_it[1] - here[1]) < _MOST_ANATOMY + 2 * error:
+            beyond = here - _EXTRAPOLATED * (next_to_it - here)
+            # Less than was seen, of the same sign.
+            return np.clip(beyond, np.minimum(here, 0), np.maximum(here, 0)), 1.5 * error
+    return np.eye(1, LARGEST_LAG + 1)[0], 0.0
+
+
+def _correlate_fine(
+    image: Volume, flat: Mask, axis: int, difference: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """The same of differences across the axis."""
+    fine, n_alike = image, 1.0
+    for other in range(3):
+        if other != axis and image.shape[other] >= len(difference):
+            fine = ndimage.correlate1d(fine, difference, axis=other, mode="nearest")
+            shared = np.correlate(difference, difference, "full")
+            n_alike *= float(((shared / shared.max()) ** 2).sum())
+    cap = _CAP * robust_sd(fine[flat])
+    along = np.moveaxis(np.where(flat, np.clip(fine, -cap, cap), 0), axis, 0)
+    inside = np.moveaxis(flat, axis, 0)
+    products = np.zeros(LARGEST_LAG + 1)
+    for lag in range(LARGEST_LAG + 1):
+        first, second = slice(len(along) - lag), slice(lag, None)
+        n_pairs = np.count_nonzero(inside[first] & inside[second])
+        products[lag] = np.vdot(along[first], along[second]) / max(n_pairs, 1)
+    error = float(np.sqrt(n_alike / np.count_nonzero(flat)))
+    return products / max(products[0], np.finfo(float).tiny), error
 
 
 def flat_places(image: Volume, mask: Mask) -> Mask:

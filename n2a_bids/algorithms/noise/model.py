@@ -11,7 +11,7 @@ from scipy import fft
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance, covariance_from_power
 from n2a_bids.algorithms.noise.kspace import AcquiredKSpace
 
-Source = Literal["differences of repetitions", "weakest components of the series"]
+Source = Literal["differences of repetitions", "weakest components of the series", "fine detail of the image"]
 
 _SMOOTHER = 0.12
 """Correlation of direct neighbours above that of white noise on the acquired part of k-space, above which

@@ -3,6 +3,8 @@
 Nothing was repeated, so that noise has to be told from structure by what it looks like. The finest diagonal
 detail (a difference along all three axes) holds next to no anatomy where tissue is flat, and all of its power
 is noise, if that is white. Anatomy can only add to it: the level is an upper one, by 3 % at SNR 40 and 1 mm.
+Where neighbours share their noise, as after a filter, fine detail holds little of it: how alike they are is
+told by detail that is fine across one axis after the other, and the level corrected by it.
 The air of a single-channel magnitude image shows the level without any anatomy; where it is a little below
 that of the tissue, it is believed.
 """
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude, is_cut_off
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.noise.covariance_estimates import fine_covariance
 from n2a_bids.algorithms.noise.estimate import finest_detail
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
@@ -44,6 +48,13 @@ _LARGEST_STEP = 0.5
 _COARSEST_STEP = 3.0
 """The same of the brain: noise that is weaker than a third of the steps leaves most values as they are."""
 _SAMPLE = 20_000
+_DIFFERENCE = np.array([-1.0, 2.0, -1.0]) / np.sqrt(6)
+"""Second difference of the SD of white noise: where noise is coloured and weak, first ones hold more anatomy
+than noise, which a correction would multiply."""
+_LEAST_KEPT = 0.02
+"""Part of the noise variance that differences along all axes must keep."""
+_COLOUR_UNCERTAINTY = 0.1
+"""Of the logarithm by which the level is corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,10 @@ class NoiseOfOneImage:
     saw_air: bool
     """Whether there is air that shows noise."""
     is_correlated: bool
-    """Whether the air is clearly noisier than the finest detail of tissue: neighbours share their noise."""
+    """Whether the air is clearly noisier than the tissue by its finest detail: neighbours share more of their
+    noise than `covariance` says."""
+    covariance: NoiseCovariance | None
+    """Of the noise of neighbours; None where it is white within measurement."""
 
 
 def estimate_noise(
@@ -84,8 +98,10 @@ def estimate_noise(
     ValueError
         If the image has no noise in the brain (SD 0, or a few values far apart): nothing can be estimated.
     """
-    power, flat = _detail_power(image, mask)
-    tissue_sd = float(np.sqrt(np.median(power[flat]) / _MEDIAN_OF_VARIANCE))
+    power = _local_power(finest_detail(np.asarray(image, np.float32)))
+    flat, less_flat = _flat_tissue(image, mask)
+    white_sd = float(np.sqrt(np.median(power[flat]) / _MEDIAN_OF_VARIANCE))
+    covariance, tissue_sd = _find_colour(image, flat, less_flat, white_sd)
     if not tissue_sd > 0:
         raise ValueError("no noise is seen in the brain: its flat tissue has the same values everywhere")
     step = _step(image[mask])
@@ -101,14 +117,47 @@ def estimate_noise(
     ratio = found.air_noise_sd / tissue_sd if is_rayleigh else 1.0
     level = tissue_sd * float(np.interp(ratio, _AIR_OVER_TISSUE, _AIR_LEVEL))
     relative = _relative_map(power, flat, mask)
+    colour = 0.0 if covariance is None else _COLOUR_UNCERTAINTY * abs(float(np.log(tissue_sd / white_sd)))
     return NoiseOfOneImage(
         noise_sd=(np.float32(level) * relative).astype(np.float32),
         level=level,
-        uncertainty=_BASE_UNCERTAINTY + abs(float(np.log(tissue_sd / level))) / 2,
+        uncertainty=_BASE_UNCERTAINTY + abs(float(np.log(tissue_sd / level))) / 2 + colour,
         magnitude=found if is_rayleigh and _AIR_OVER_TISSUE[0] < ratio < 1.6 else None,
         saw_air=found is not None or (bool(air.any()) and is_cut_off(stored[air])),
         is_correlated=bool(is_rayleigh and ratio > _CORRELATED_AIR),
+        covariance=covariance,
     )
+
+
+def single_image_covariance(image: Volume, mask: Mask) -> NoiseCovariance:
+    """Covariance of the noise of one image, from the flat part of its tissue.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        As stored.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    """
+    return fine_covariance(image, *_flat_tissue(image, mask))
+
+
+def _find_colour(
+    image: Volume, flat: Mask, less_flat: Mask, white_sd: float
+) -> tuple[NoiseCovariance | None, float]:
+    """Covariance of coloured noise, and the SD of all of it; None and the given SD where it is white."""
+    covariance = fine_covariance(image, flat, less_flat)
+    if covariance.is_white:
+        return None, white_sd
+    kept, detail = 1.0, np.asarray(image, np.float32)
+    for axis, (none, one, two) in enumerate(covariance.along_axes[:, :3]):
+        if image.shape[axis] >= len(_DIFFERENCE):
+            detail = ndimage.correlate1d(detail, _DIFFERENCE, axis=axis, mode="nearest")
+            kept *= float(none - 4 / 3 * one + two / 3)
+    if kept < _LEAST_KEPT:
+        return None, white_sd
+    power = np.median(_local_power(detail)[flat])
+    return covariance, float(np.sqrt(power / _MEDIAN_OF_VARIANCE / kept))
 
 
 def _is_fine(values: NDArray[np.floating], noise_sd: float) -> bool:
@@ -122,14 +171,18 @@ def _step(values: NDArray[np.floating]) -> float:
     return float(np.median(steps)) if steps.size else float("inf")
 
 
-def _detail_power(image: Volume, mask: Mask) -> tuple[NDArray[np.float32], Mask]:
-    """Local mean square of the finest diagonal detail, and the flat tissue in which it is noise."""
-    values = np.asarray(image, np.float32)
-    power = ndimage.uniform_filter(np.square(finest_detail(values)), _WINDOW_VOXELS)
+def _local_power(detail: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Local mean square."""
+    return ndimage.uniform_filter(np.square(detail), _WINDOW_VOXELS)
+
+
+def _flat_tissue(image: Volume, mask: Mask) -> tuple[Mask, Mask]:
+    """The part of the tissue in which fine detail is noise, and as much of the rest, the flattest of it."""
     inner = ndimage.binary_erosion(mask, iterations=_EROSIONS)
     inner = inner if inner.any() else mask
-    slope = ndimage.gaussian_gradient_magnitude(values, _GRADIENT_SD_VOXELS)
-    return power, inner & (slope <= np.quantile(slope[inner], _FLAT_PART))
+    slope = ndimage.gaussian_gradient_magnitude(np.asarray(image, np.float32), _GRADIENT_SD_VOXELS)
+    flat, both = (inner & (slope <= np.quantile(slope[inner], part * _FLAT_PART)) for part in (1, 2))
+    return flat, both & ~flat
 
 
 def _relative_map(power: NDArray[np.float32], flat: Mask, mask: Mask) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import box_within
+from n2a_bids.algorithms.noise.covariance import draw_noise
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
@@ -71,7 +72,7 @@ def compare_alone(
         inner = box_within(core, box)
         counted = prepared.mask[core]
         image, noise_sd = prepared.images[(0, *box)], prepared.repetition_noise_sd[box]
-        noise = rng.standard_normal(image.shape, np.float32) * noise_sd
+        noise = draw_noise(noise_sd, prepared.covariance, rng)
         values, block_targets = [], []
         for sign in (1, -1):
             draw = _cut(stronger, box, image + np.float32(sign * _STRENGTH) * noise)
@@ -155,7 +156,7 @@ def survives_renewed_noise(
             return np.tensordot(weights, estimate_average(used, _cut(prepared, box, image), context), axes=1)
 
         truth = blend(prepared.images[(0, *box)])
-        noise = rng.standard_normal(truth.shape, np.float32) * prepared.repetition_noise_sd[box]
+        noise = draw_noise(prepared.repetition_noise_sd[box], prepared.covariance, rng)
         observed = truth + prepared.bias(truth, prepared.repetition_noise_sd[box]) + noise
         error += float(((blend(observed) - truth)[inner][counted] ** 2).sum())
         noise_power += float((noise[inner][counted] ** 2).sum())

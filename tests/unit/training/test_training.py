@@ -56,6 +56,24 @@ def _noisy(seed, n_runs=2):
     return (clean + 60 * noise).astype(np.float32), mask
 
 
+def test_one_image_alone_is_recorrupted_by_noise_as_coloured_as_its_own():
+    """What is added to the input, and taken from the target: neighbours are as alike as in the image."""
+    shape = (48, 48, 48)
+    white = np.random.default_rng(0).standard_normal(shape)
+    noise = ndimage.convolve1d(white, [0.25, 0.5, 0.25], axis=0) / np.sqrt(0.375)
+    image, mask = (500 + 60 * noise).astype(np.float32), np.ones(shape, bool)
+    context = Context(torch.Generator().manual_seed(0))
+    group = prepare_group("01", Repetitions(image[None, ..., None], mask), None, context)
+    draw = batches_of_groups([group], "recorrupted", 1, 32, 2)
+    batch = draw(np.random.default_rng(0))
+    added = (batch.inputs[0] - batch.target).numpy()[0, 0]
+    alike = [
+        np.corrcoef(np.take(added, range(31), axis).ravel(), np.take(added, range(1, 32), axis).ravel())[0, 1]
+        for axis in range(3)
+    ]
+    assert sorted(alike) == pytest.approx([0, 0, 2 / 3], abs=0.1)  # blocks are turned
+
+
 @pytest.fixture
 def request_of(tmp_path):
     """A training on four subjects, one of whom has one image only."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.constant_places import find_constant
 from n2a_bids.algorithms.context import Context, Stopwatch
+from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.noise.air import Magnitude
@@ -31,7 +32,7 @@ from n2a_bids.algorithms.preparation.zero_filling import (
 )
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.blend import estimate_with_clues
-from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.candidates import PRETRAINED, Candidate, estimate_average
 from n2a_bids.algorithms.risk.choice import list_candidates
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.single_image import (
@@ -205,6 +206,7 @@ def prepare_alone(
         weighting=equal_weights(1),
         repetition_noise_sd=noise.noise_sd,
         magnitude=None if config.keep_noise_floor else magnitude,
+        covariance=noise.covariance,
     )
     return prepared, noise
 
@@ -228,14 +230,16 @@ def _candidates(
     bias: NDArray[np.float32] | float = 0.0
     if prepared.magnitude is not None:
         bias = prepared.bias(estimate_average([best], prepared, context)[0], prepared.repetition_noise_sd)
+    covariance = prepared.covariance
+    correlation = None if covariance is None else covariance.patch_correlation(DEFAULT_SEARCH.edge)
+    first = replace(best, correlation=correlation)
     found = [
-        Candidate(f"pretrained network + non-local Bayes {passes}x", network, best.noise_factor, passes)
+        replace(first, name=f"{PRETRAINED} + non-local Bayes {passes}x", nonlocal_passes=passes)
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
         fusion = place_network(config.fusion.name, config.fusion, context.device)
-        name = "pretrained network + non-local Bayes + fusion"
-        found.append(Candidate(name, network, best.noise_factor, max(config.nonlocal_passes), fusion))
+        found.append(replace(found[-1], name=f"{PRETRAINED} + non-local Bayes + fusion", fusion=fusion))
     last = found[-1]
     found.append(replace(last, name=f"{last.name} + local means", keep_local_means=False))
     return [itself, best, *found], bias

@@ -98,6 +98,37 @@ def test_quantised_images_keep_their_level(brain):
     assert 0.95 * 1.2 < found.level < 1.2 * 1.2
 
 
+def windowed(scan: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """A magnitude image whose k-space went through Hamming's window along some axes."""
+    kspace = np.fft.fftn(scan)
+    for axis in axes:
+        window = 0.54 + 0.46 * np.cos(2 * np.pi * np.fft.fftfreq(scan.shape[axis]))
+        kspace = kspace * np.expand_dims(window, [other for other in range(3) if other != axis])
+    return np.abs(np.fft.ifftn(kspace)).astype(np.float32)
+
+
+@pytest.mark.parametrize("axes", [(0,), (0, 1)])
+@pytest.mark.parametrize("snr", [10, 20])
+def test_the_level_of_filtered_noise_is_that_of_all_of_it(brain, snr, axes):
+    """A window keeps a sixteenth of the finest detail along an axis; neighbours are alike by 0.63 then."""
+    image, mask = brain
+    found = estimate_noise(windowed(noisy(image, 100 / snr), axes), mask)
+    kept = np.sqrt(0.54**2 + 0.46**2 / 2) ** len(axes)
+    assert 0.8 < found.level / (kept * 100 / snr) < 1.1
+    expected = [0.625 * (axis in axes) for axis in range(3)]
+    np.testing.assert_allclose(found.covariance.along_axes[:, 1], expected, atol=0.06)
+    assert 0.06 < found.uncertainty < 0.3
+
+
+@pytest.mark.parametrize("snr", [5, 20, 60])
+def test_anatomy_between_coarse_voxels_is_no_coloured_noise(brain, snr):
+    """Voxels three times as long along one axis, whose differences hold anatomy: white along the others."""
+    image, mask = brain
+    thick = image[:, :, :69].reshape(*image.shape[:2], 23, 3).mean(axis=-1)
+    found = estimate_noise(np.abs(noisy(thick, 100 / snr)).astype(np.float32), mask[:, :, 1:69:3])
+    assert found.covariance is None
+
+
 def test_an_image_without_noise_is_refused(brain):
     """Flat tissue of one value."""
     mask = brain[1]

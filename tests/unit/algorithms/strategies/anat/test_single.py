@@ -67,6 +67,22 @@ def test_error_falls(denoised, scan, brain):
     assert not denoised.record.chosen.mean_won
 
 
+@pytest.mark.slow
+def test_filtered_noise_is_denoised_as_strong_as_it_is(brain, weights):
+    """Hamming's window in plane: taken for white, it was a third as strong, and a tenth of it went."""
+    truth, mask = brain
+    window = 0.54 + 0.46 * np.cos(2 * np.pi * np.fft.fftfreq(32))
+    kept = window[:, None, None] * window[:, None]
+    clean, noise = (
+        np.fft.ifftn(np.fft.fftn(one) * kept).real
+        for one in (truth, np.random.default_rng(4).normal(0, 2.5 * NOISE_SD, truth.shape))
+    )
+    noisy = (clean + noise).astype(np.float32)
+    found = denoise(Repetitions(noisy[None, ..., None], mask, real_valued=True), weights, context())
+    before, after = (np.mean((one - clean)[mask] ** 2) for one in (noisy, found.data[..., 0]))
+    assert after < 0.5 * before
+
+
 def test_what_was_removed_has_no_error(denoised):
     """A defaced corner, of which nothing can be said."""
     assert not denoised.uncertainty[1:5, 1:5, 1:5].any()
