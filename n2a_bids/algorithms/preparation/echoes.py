@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.noise.air import Magnitude, find_air
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.noise.covariance_estimates import flat_places, residual_covariance
 from n2a_bids.algorithms.noise.estimate import local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import (
@@ -56,6 +58,8 @@ class Echoes:
     """Noise SD of every echo, and of every combination: about 1 where noise is white."""
     magnitudes: tuple[Magnitude, ...] | None
     """Of each echo; ``None`` where no Rician floor is found."""
+    covariance: NoiseCovariance | None = None
+    """Of the noise of neighbours; None where it is white within measurement."""
 
     def combine(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Combinations of echoes."""
@@ -106,7 +110,9 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
     head = find_head(combinations[0], mask)
     shared = repetitions.shared
     compared = head if shared is None else head & shared
-    noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], compared), compared)
+    noise = _without_shared_structure(combinations[-1], combinations[0], compared)
+    noise_sd = local_sd(noise, compared)
+    covariance = residual_covariance(noise[None], flat_places(combinations[0], compared & mask))
     magnitudes = None
     if not (keep_noise_floor or repetitions.real_valued):
         zeros = [-scale.offset / scale.gain for scale in scales]
@@ -123,6 +129,7 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
         basis=basis,
         noise_sd=noise_sd,
         magnitudes=magnitudes,
+        covariance=None if covariance.is_white else covariance,
     )
 
 

@@ -18,9 +18,11 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
+from n2a_bids.algorithms.noise.covariance import draw_noise
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
 from n2a_bids.algorithms.preparation.echoes import Echoes, prepare_echoes
 from n2a_bids.algorithms.quality.gain import Gain
@@ -154,8 +156,12 @@ class _Estimator:
         where: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
         last = (np.ascontiguousarray(np.moveaxis(images, 0, -1)) for images in (unbiased, guide))
-        device, memory_gb = self.context.device, self.context.memory_gb
-        found = guided_nonlocal_bayes(*last, noise_sd, where, BayesSettings(device, memory_gb=memory_gb))
+        covariance = self.echoes.covariance
+        correlation = None if covariance is None else covariance.patch_correlation(DEFAULT_SEARCH.edge)
+        settings = BayesSettings(
+            self.context.device, correlation=correlation, memory_gb=self.context.memory_gb
+        )
+        found = guided_nonlocal_bayes(*last, noise_sd, where, settings)
         return np.moveaxis(found, -1, 0)
 
     def _keep_local_means(
@@ -180,7 +186,7 @@ def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float, fl
         inner = box_within(core, box)
         counted = echoes.mask[core]
         images, noise_sd = echoes.images[(slice(None), *box)], echoes.noise_sd[box]
-        noise = rng.standard_normal(images.shape, np.float32) * noise_sd
+        noise = np.stack([draw_noise(noise_sd, echoes.covariance, rng) for _ in images])
         stages = estimator.estimate(
             images + np.float32(_STRENGTH) * noise,
             box,
@@ -219,14 +225,14 @@ def _describe_choice(weights: NDArray[np.float64], outcome: Decision) -> Choice:
 
 
 def _warn(echoes: Echoes) -> tuple[str, ...]:
-    """What the risk, whose simulated noise is white, cannot see."""
+    """What the risk cannot see, which takes all that the weakest combination holds for noise."""
     excess = float(np.median(echoes.noise_sd[echoes.mask]))
     if excess < _COLOURED_NOISE:
         return ()
     return (
         f"the noise of the echoes is {excess:.1f} times as strong as their finest detail: it is correlated "
-        "between neighbours (interpolated or filtered by the scanner?), while risks were measured with "
-        "simulated noise that is not; look at the residual",
+        "between neighbours (interpolated or filtered by the scanner?), unless structure that one echo shows "
+        "alone counts as noise; look at the residual",
     )
 
 

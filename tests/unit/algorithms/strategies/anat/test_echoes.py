@@ -261,16 +261,42 @@ def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change
     np.testing.assert_allclose(result.data, average_matched(pair[2]), rtol=1e-3, atol=0.5)
 
 
-@pytest.mark.slow
-def test_noise_that_is_not_white_is_named(pair):
-    """Smoothed noise has less fine detail than power; a warning says what follows."""
+@pytest.fixture(scope="module")
+def smooth_echoes(pair):
+    """Echoes with smoothed noise."""
     clean, _, repetitions = pair
-    assert _denoise(repetitions).record.warnings == ()
-    rng = np.random.default_rng(0)
-    noise = ndimage.gaussian_filter(rng.standard_normal(clean.shape), (0, 0.7, 0.7, 0.7))
+    noise = np.random.default_rng(0).standard_normal(clean.shape)
+    noise = ndimage.gaussian_filter(noise, (0, 0.7, 0.7, 0.7))
     noisy = (clean + NOISE_SD * noise / noise.std()).astype(np.float32)
-    (warning,) = _denoise(dataclasses.replace(repetitions, data=noisy[..., None])).record.warnings
+    return dataclasses.replace(repetitions, data=noisy[..., None])
+
+
+def test_what_neighbours_share_of_the_noise_is_measured(pair, smooth_echoes):
+    """By the weakest combination: white noise, and smoothed noise with its correlation of 0.6."""
+    assert prepare_echoes(pair[2]).covariance is None
+    found = prepare_echoes(smooth_echoes).covariance
+    np.testing.assert_allclose(found.along_axes[:, 1], np.exp(-1 / (4 * 0.7**2)), atol=0.08)
+
+
+@pytest.mark.slow
+def test_noise_that_is_not_white_is_named_and_denoised_as_such(pair, smooth_echoes, monkeypatch):
+    """Smoothed noise has less fine detail than power; taken for white, a third more of its power stays."""
+    clean, mask, repetitions = pair
+    assert _denoise(repetitions).record.warnings == ()
+    told = _denoise(smooth_echoes)
+    (warning,) = told.record.warnings
     assert "correlated between neighbours" in warning
+    monkeypatch.setattr(
+        joint_echoes,
+        "prepare_echoes",
+        lambda *args, **options: dataclasses.replace(prepare_echoes(*args, **options), covariance=None),
+    )
+    as_white = _denoise(smooth_echoes)
+    told_rmse, white_rmse = (
+        np.mean([_rmse(one.repetitions[k, ..., 0], clean[k], mask) for k in range(2)])
+        for one in (told, as_white)
+    )
+    assert told_rmse < 0.95 * white_rmse
 
 
 @pytest.mark.slow
