@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance, fill_with_zeros
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
 from n2a_bids.algorithms.noise.kspace import AcquiredKSpace, find_acquired
 from n2a_bids.algorithms.noise.model import ECHO_PLANAR, NoiseModel, Source, agrees_with
+from n2a_bids.algorithms.noise.single_image import single_image_covariance
 from n2a_bids.algorithms.noise.volume_noise import weakest_components_covariance
 from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
+from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
 from n2a_bids.algorithms.repetitions import Repetitions, spread_channels
 from n2a_bids.record.denoising import NoiseModelRecord
 
@@ -92,7 +94,18 @@ def _find_covariance(repetitions: Repetitions, noise_sd: Volumes) -> tuple[Noise
         pairs = (_matched(data[:2, ..., volume], mask)[0] for volume in range(data.shape[-1]))
         differences = np.stack([one - other for one, other in pairs], axis=-1)
         return weakest_components_covariance(differences, mask), "differences of repetitions"
+    if data.shape[-1] == 1:
+        return _covariance_alone(data[0, ..., 0], mask), "fine detail of the image"
     return weakest_components_covariance(data, mask), "weakest components of the series"
+
+
+def _covariance_alone(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NoiseCovariance:
+    """Of one image, which has no component without anatomy: seen on the matrix that was acquired."""
+    shape = find_measured_shape(image, mask)
+    if shape is None:
+        return single_image_covariance(image, mask)
+    measured = single_image_covariance(resize_spectrum(image, shape), resize_mask(mask, shape))
+    return fill_with_zeros(measured, np.divide(shape, image.shape))
 
 
 def _matched(images: Volumes, mask: NDArray[np.bool_]) -> tuple[Volumes, float]:

@@ -13,6 +13,7 @@ from n2a_bids.denoising.measures import noise_sd_map
 from n2a_bids.denoising.noise_model import describe_noise
 from n2a_bids.denoising.warnings import filter_warnings
 from n2a_bids.interfaces.derivatives.sidecar_fields import denoising_sidecar
+from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 from n2a_bids.record.denoising import DenoisingRecord, NoiseModelRecord
 from n2a_bids.record.typed_json import from_json, to_json
 from n2a_bids.reports.pages.summary import noise_words
@@ -103,6 +104,22 @@ def test_filtered_images_are_named():
     for kind, is_named in (("Gaussian of 2 voxels", True), ("white", False), ("zero-filled by 2", False)):
         record = DenoisingRecord(noise_model=_describe(_runs(kind)))
         assert bool(filter_warnings(record)) == is_named, kind
+
+
+@pytest.mark.parametrize("kind", ["white", "zero-filled by 2", "Gaussian of 2 voxels"])
+def test_one_image_tells_it_by_its_fine_detail(kind):
+    """The anatomy of one image, in which all neighbours are alike, is no smooth noise."""
+    truth = crop_truth(template_truth(), SHAPE)
+    kept = kept_kspace(truth.data.shape, kind)
+    clean = np.fft.ifftn(np.fft.fftn(truth.data) * kept)
+    noise_sd = 0.05 * np.percentile(truth.data[truth.mask], 80)
+    scan = np.abs(clean + noise_sd * coloured(kept, np.random.default_rng(0)))
+    image = Repetitions(scan[None, ..., None].astype(np.float32), truth.mask)
+    found = describe_noise(image, np.full((*scan.shape, 1), noise_sd, np.float32), ())
+    assert found.source == "fine detail of the image"
+    widths = {"white": (1, 1, 1), "zero-filled by 2": (1, 2.05, 2.05), "Gaussian of 2 voxels": (2, 2, 2)}
+    assert found.fwhm_voxels == pytest.approx(widths[kind], abs=0.25)
+    assert bool(filter_warnings(DenoisingRecord(noise_model=found))) is (kind == "Gaussian of 2 voxels")
 
 
 @pytest.mark.parametrize(("n_volumes", "is_named"), [(1, True), (12, False)])
