@@ -78,7 +78,9 @@ def find_gaps(
     zone = _large_parts(strange, _LEAST_ZONE_ML / voxel_ml)
     if strange.any():
         image = np.where(strange, image[~strange].min(), image).astype(np.float32)
-    zone |= find_zone(image, _LEAST_ZONE_ML / voxel_ml)
+    flat = find_zone(image, _LEAST_ZONE_ML / voxel_ml)
+    # A voxel beside NaN that holds the smallest value of all was measured; a filling is as large as a zone.
+    zone |= flat & (strange | _large_parts(flat & ~strange, _LEAST_ZONE_ML / voxel_ml))
     specks = strange & ~zone
     specks |= _extreme_specks(image, zone, _LARGEST_SPECK_ML / voxel_ml, speck_spreads)
     if limits is not None:
@@ -177,7 +179,7 @@ def zone_value(image: Volume, gaps: Gaps) -> float:
     """
     values = image[gaps.zone]
     known = values[np.isfinite(values)]
-    # Of an area of NaN, a voxel beside it with the smallest value of all is counted as a part.
+    # Where most was NaN, what else was filled says nothing about it.
     if 2 * known.size <= values.size or not gaps.measured.any():
         return 0.0
     value, least = float(np.median(known)), float(image[gaps.measured].min())
