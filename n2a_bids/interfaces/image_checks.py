@@ -19,6 +19,7 @@ from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.ceiling import find_ceiling
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
+from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.image_checks import check_image
 from n2a_bids.interfaces.resumable import ResumableInterface
@@ -95,7 +96,8 @@ class InspectInputs(ResumableInterface):
             if inputs.given_mask and index == inputs.index:
                 warnings += mask_fit_warnings(inputs.given_mask, data, mask, sizes_mm)
             if stripped and index in used:
-                stripped = bool(mask.any()) and is_stripped(data, mask, sizes_mm)
+                as_in_large = np.array(sizes_mm) / size_factor(mask, sizes_mm, BRAIN_MM3)
+                stripped = bool(mask.any()) and is_stripped(data, mask, as_in_large)
         self._results["skull_stripped"] = stripped
         self._results["warnings"] = [
             *(*inputs.gap_warnings, *inputs.mask_warnings, *inputs.phase_warnings),
@@ -106,12 +108,13 @@ class InspectInputs(ResumableInterface):
 
 def mask_fit_warnings(name: str, image: Volume, mask: Mask, voxel_size_mm: Sequence[float]) -> list[str]:
     """A sentence where a mask that the user brought (`name`) would lie better elsewhere in the reference."""
-    distance_mm = misplacement_mm(image, mask, voxel_size_mm)
+    size = size_factor(mask, voxel_size_mm, BRAIN_MM3)
+    distance_mm = misplacement_mm(image, mask, np.array(voxel_size_mm) / size)
     if distance_mm <= _MOST_MISPLACED_MM:
         return []
     return [
         f"the brain mask {name} does not seem to lie on the brain of the images: it would fit better about "
-        f"{distance_mm:.0f} mm away; look at its contours in the report"
+        f"{size * distance_mm:.{0 if size == 1 else 1}f} mm away; look at its contours in the report"
     ]
 
 

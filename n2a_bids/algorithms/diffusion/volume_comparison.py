@@ -32,6 +32,8 @@ class Comparison:
     """Over the signal."""
     times: NDArray[np.float64]
     """(C,) when each was acquired, in volumes."""
+    size: float = 1.0
+    """Edge length of a small head over that of a larger one, by `size_factor`."""
 
 
 def predictions(

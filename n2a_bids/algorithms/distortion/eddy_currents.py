@@ -27,8 +27,8 @@ _CHANCE = 1e-3
 """Of such a dependence on the gradients where there is none, below which it is believed."""
 _ERROR_OF_SLOPES = 0.002
 """Of a volume beside what others predict, by contrast, in mm per mm."""
-_LEAST_MM = 0.2
-"""A distortion that moves no point of the brain farther is left."""
+LEAST_MM = 0.2
+"""A distortion that moves no point of the brain farther is left; less in the small heads of animals."""
 _AGREEMENT = 0.7
 """Least cosine between the slopes of series that have them in common; of six real pairs
 five have 0.94 to 0.99, and one that hardly moves 0.69."""
@@ -87,6 +87,7 @@ def believed_currents(
     compared: NDArray[np.float64],
     points_mm: NDArray[np.float64],
     axis: int,
+    least_mm: float = LEAST_MM,
 ) -> EddyCurrents | None:
     """What of the distortions of single volumes is proportional to their gradients.
 
@@ -104,6 +105,8 @@ def believed_currents(
         Of the brain.
     axis : int
         Phase-encoding axis.
+    least_mm : float
+        What moves no point of the brain farther is left.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def believed_currents(
     currents = EddyCurrents(axis, centre, shift_mm, found, certainty, evidence)
     some = points_mm[:: max(1, len(points_mm) // 500)]
     moved_mm = max(np.abs(currents.shear(gradient).along(some)).max() for gradient in strength[weighted])
-    return currents if moved_mm > _LEAST_MM else None
+    return currents if moved_mm > least_mm else None
 
 
 def shared_currents(

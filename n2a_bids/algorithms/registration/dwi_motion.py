@@ -18,6 +18,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.volume_comparison import Comparison, predictions, row_target, target_row
 from n2a_bids.algorithms.diffusion.volume_prediction import NOISE_LIMITS, noise_over_signal
 from n2a_bids.algorithms.distortion.eddy_currents import (
+    LEAST_MM,
     EddyCurrents,
     believed_currents,
     can_be_told,
@@ -143,6 +144,7 @@ def _comparison(
         gradients,
         noise_over_signal(data, gradients, mask),
         when.astype(float),
+        size_factor(mask, voxel_size_mm),
     )
 
 
@@ -237,7 +239,9 @@ def _find_currents(
         # What is left beside the known ones, and these as they would show.
         slopes += (differences - strength) @ currents.slopes
     shifts_mm = fitted[:, 3 + axis] + known_mm
-    believed = believed_currents(shifts_mm, slopes, strength, differences, compared.points, axis)
+    believed = believed_currents(
+        *(shifts_mm, slopes, strength, differences), compared.points, axis, LEAST_MM * compared.size
+    )
     if believed is not None:
         motions[:] = fitted
         motions[:, 3 + axis] -= strength @ believed.shift_mm

@@ -13,6 +13,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.transforms import Affine
 
 _HEAD_RADIUS_MM = 50.0
+"""Of the brains of animals as much less as these are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class MotionMeasures:
     """(C,) displacement of the centre of the brain."""
     framewise_displacement_mm: NDArray[np.float64]
     """(C - 1,) between neighbours in time: sum of the absolute differences of three translations and of three
-    angles, these as arcs on a sphere of 50 mm (Power et al., NeuroImage 2012)."""
+    angles, these as arcs on a sphere of 50 mm (Power et al., NeuroImage 2012), of a smaller one in brains
+    under 200 ml."""
 
     @property
     def mean_framewise_displacement_mm(self) -> float:
@@ -39,7 +41,10 @@ class MotionMeasures:
 
 
 def measure_motion(
-    transforms: Sequence[Affine], centre_mm: NDArray[np.float64], times: Sequence[int] | None = None
+    transforms: Sequence[Affine],
+    centre_mm: NDArray[np.float64],
+    times: Sequence[int] | None = None,
+    size: float = 1.0,
 ) -> MotionMeasures:
     """Sizes of the motion within a series.
 
@@ -51,11 +56,13 @@ def measure_motion(
         Centre of the brain in the world: rotations are about it.
     times : sequence of C ints, optional
         Indices of the volumes in the order of acquisition; as they are by default.
+    size : float
+        Edge length of the brain of an animal over that of one of 200 ml, by `size_factor`.
     """
     shifts = np.array([transform.motion.apply(centre_mm) - centre_mm for transform in transforms])
     angles = np.array([Rotation.from_matrix(one.rotation).as_euler("xyz") for one in transforms])
     order = np.arange(len(transforms)) if times is None else np.argsort(times)
-    steps = np.abs(np.diff(np.hstack([shifts, _HEAD_RADIUS_MM * angles])[order], axis=0))
+    steps = np.abs(np.diff(np.hstack([shifts, size * _HEAD_RADIUS_MM * angles])[order], axis=0))
     return MotionMeasures(
         rotation_deg=np.array([transform.rotation_deg for transform in transforms]),
         translation_mm=np.linalg.norm(shifts, axis=1),

@@ -14,7 +14,7 @@ from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.noise_attenuation import filtered_noise_variance
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess, register_rigid
-from n2a_bids.algorithms.registration.rigid_fit import size_factor
+from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.algorithms.transforms import (
     Affine,
@@ -35,7 +35,7 @@ _SMOOTHING_MM, _STRUCTURE_MM = 2.0, 1.2
 _BAND_RATIO = 2.5
 """Coarse over fine scale of the structure that is compared."""
 _COARSE_MM, _MARGIN_MM = 2.0, 10.0
-"""Voxels, and rim of the brain, with which finer images are registered."""
+"""Voxels, and rim of the brain, with which finer images are registered; smaller in those of animals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,11 @@ class PlacedImage:
     def voxel_size_mm(self) -> tuple[float, float, float]:
         """Edge lengths of a voxel."""
         return voxel_sizes_mm(self.affine)
+
+    @property
+    def brain_size(self) -> float:
+        """Edge length of the brain of an animal over that of one of 200 ml; 1 for larger ones."""
+        return size_factor(self.mask, self.voxel_size_mm, BRAIN_MM3)
 
     @property
     def mean_voxel_size_mm(self) -> float:
@@ -240,11 +245,12 @@ def mirror_reasons(
 
 
 def _coarse(placed: PlacedImage) -> PlacedImage:
-    """The part around the brain in voxels of about 2 mm; an image of larger ones as it is."""
-    step = int(_COARSE_MM / placed.mean_voxel_size_mm)
+    """The part around the brain in voxels of about 2 mm, less of small brains; larger voxels as they are."""
+    size = placed.brain_size
+    step = int(size * _COARSE_MM / placed.mean_voxel_size_mm)
     if step < 2:
         return placed
-    pad = np.ceil(_MARGIN_MM / np.array(placed.voxel_size_mm)).astype(int)
+    pad = np.ceil(size * _MARGIN_MM / np.array(placed.voxel_size_mm)).astype(int)
     box = tuple(slice(part.start, part.stop, step) for part in bounding_box(placed.mask, pad))
     affine = placed.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]

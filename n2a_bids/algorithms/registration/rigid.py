@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.registration.resampling import block_means
 from n2a_bids.algorithms.registration.rigid_fit import (
+    BRAIN_MM3,
     SMOOTHING_MM,
     SmoothImage,
     displacement_mm,
@@ -29,8 +30,8 @@ from n2a_bids.algorithms.registration.rigid_fit import (
 )
 from n2a_bids.algorithms.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 
-_SEARCH_VOXEL_MM, _SEARCH_BRAIN_MM3 = 4.0, 200_000.0
-"""Edge of the voxels in which brains of this volume and more are searched for; less in those of animals."""
+_SEARCH_VOXEL_MM = 4.0
+"""Edge of the voxels in which brains are searched for; less in those of animals."""
 _SEARCH_ANGLES_DEG = (-40.0, -20.0, 20.0, 40.0)
 _HISTOGRAM_BINS = 24
 
@@ -117,8 +118,7 @@ def first_guess(
 def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.float32], Matrix]:
     """Block means of about 4 mm, less of small brains, cropped to what is not zero."""
     size = np.array(voxel_sizes_mm(affine))
-    volume_mm3 = np.count_nonzero(image) * float(np.prod(size))
-    voxel_mm = _SEARCH_VOXEL_MM * min(1.0, float(np.cbrt(volume_mm3 / _SEARCH_BRAIN_MM3)))
+    voxel_mm = _SEARCH_VOXEL_MM * size_factor(image != 0, size, BRAIN_MM3)
     box = bounding_box(image != 0)
     start = np.array([part.start for part in box], dtype=float)
     image = image[box]

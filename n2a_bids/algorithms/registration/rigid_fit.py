@@ -7,6 +7,7 @@ between voxels, where interpolation smooths it most.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,8 @@ _BLOCK_MM, _N_BLOCKS = 20.0, 50
 blocks: of fewer, a standard error of six parameters is not known (of still heads of 36 mm, 6 of 20 moved)."""
 _SMALL_HEAD_MM3 = 20_000.0
 """Of heads smaller than this (rodents), structure is smaller, too: lengths in mm shrink with them."""
+BRAIN_MM3 = 200_000.0
+"""Of brains smaller than this (animals), what is as coarse as a part of the brain shrinks with it."""
 _STEEPEST = 0.3
 """Slope of a displacement beyond which a fit was lost: eddy currents make some hundredths."""
 SMOOTHING_MM = (2.5, 1.5)
@@ -88,10 +91,12 @@ class SmoothImage:
         return ndimage.map_coordinates(self._image, voxels.T, output=float, order=1, mode="nearest")
 
 
-def size_factor(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> float:
-    """Edge length of a small head over that of one of 20 ml; 1 for larger ones."""
+def size_factor(
+    mask: NDArray[np.bool_], voxel_size_mm: Sequence[float], of_mm3: float = _SMALL_HEAD_MM3
+) -> float:
+    """Edge length of a small head over that of one of 20 ml, or of another volume; 1 for larger ones."""
     volume_mm3 = np.count_nonzero(mask) * float(np.prod(voxel_size_mm))
-    return float(min(1.0, np.cbrt(volume_mm3 / _SMALL_HEAD_MM3))) or 1.0
+    return float(min(1.0, np.cbrt(volume_mm3 / of_mm3))) or 1.0
 
 
 def sample_points(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> NDArray[np.float64]:

@@ -247,11 +247,12 @@ class AlignSeries(ResumableInterface):
         picked = inputs.volumes[index] if isdefined(inputs.volumes) else []
         volumes = list(picked) or list(range(len(series.motion)))
         centre = series.between.apply(reference.brain_points.mean(axis=0))
-        motion = measure_motion(series.motion, centre, volumes)
+        motion = measure_motion(series.motion, centre, volumes, reference.brain_size)
         columns = volume_motion(motion, volumes, in_view)
         moved_mm = eddy_displacement_mm(series.motion, series.between.apply(reference.brain_points))
         in_first = self._part_in_first(index, reference, series)
-        return SeriesRow(inputs.names[index], qc, reason, motion, columns, moved_mm, in_first)
+        told = (qc, reason, motion, columns, moved_mm, in_first, reference.brain_size)
+        return SeriesRow(inputs.names[index], *told)
 
     def _part_in_first(self, index: int, reference: PlacedImage, series: AcquiredSeries) -> float:
         """Part of the brain of a series that the first shows: all of it where a mask says what counts."""

@@ -30,7 +30,8 @@ _CLEARLY_LESS = 0.03
 """Of the brain, than most volumes of the series show."""
 _MOST_NAMED = 3
 _IMPLAUSIBLE_MM, _IMPLAUSIBLE_DEG = 20.0, 15.0
-"""Of one volume against the first b0: in a head coil, rather a failed registration than a moved head."""
+"""Of one volume against the first b0: in a head coil, rather a failed registration than a moved head. Animals
+are as much nearer to theirs as they are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class SeriesRow:
     """How far they moved any part of the brain."""
     in_first: float = 1.0
     """Part of its brain that lies in the view of the first series."""
+    size: float = 1.0
+    """Edge length of the brain of an animal over that of one of 200 ml, by `size_factor`."""
 
     @property
     def reason(self) -> str:
@@ -133,7 +136,7 @@ def series_record(
     shadings = [(row.file, row.shading) for row in used]
     return AlignmentRecord(
         warnings=(
-            *(*cut_warnings(used), *motion_warnings(used)),
+            *(*cut_warnings(used), *motion_warnings(used, rows[0].size)),
             *(*shading_warnings(shadings, rows[0].name), *registration.warnings),
         ),
         reference=rows[0].name,
@@ -217,12 +220,12 @@ def cut_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
     return sentences
 
 
-def motion_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
+def motion_warnings(rows: Sequence[AlignedRepetition], size: float = 1.0) -> list[str]:
     """Volumes that lie farther off, or are rotated further, than a head in a coil can be."""
     sentences = []
     for row in rows:
         shifts, angles = np.array(row.volumes.translation_mm), np.array(row.volumes.rotation_deg)
-        far = np.flatnonzero((shifts > _IMPLAUSIBLE_MM) | (angles > _IMPLAUSIBLE_DEG))
+        far = np.flatnonzero((shifts > size * _IMPLAUSIBLE_MM) | (angles > _IMPLAUSIBLE_DEG))
         if far.size:
             sentences.append(
                 f"{row.file}: motion of up to {shifts[far].max():.0f} mm and {angles[far].max():.0f} "

@@ -9,7 +9,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, tr
 
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import eddy_displacement_mm, measure_motion
-from n2a_bids.algorithms.transforms import world_points
+from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
+from n2a_bids.algorithms.transforms import voxel_sizes_mm, world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load
@@ -50,11 +51,12 @@ class KeepInPlace(ResumableInterface):
         mask, affine = load(Path(inputs.mask_file))
         centre = world_points(np.argwhere(mask > 0.5).mean(axis=0), affine)
         volumes = list(range(len(transforms := read_transforms(inputs.motion_files[0]))))
-        motion = measure_motion(transforms, centre, volumes)
+        size = size_factor(mask > 0.5, voxel_sizes_mm(affine), BRAIN_MM3)
+        motion = measure_motion(transforms, centre, volumes, size)
         qc = AlignmentQC.of_reference()
         columns = volume_motion(motion, volumes, [1.0] * len(volumes))
         moved_mm = eddy_displacement_mm(transforms, world_points(np.argwhere(mask > 0.5), affine))
-        row = SeriesRow(inputs.name, qc, "", motion, columns, moved_mm)
+        row = SeriesRow(inputs.name, qc, "", motion, columns, moved_mm, size=size)
         reason = "it is the only series of its group"
         record = series_record([row], reason, RegistrationRecord(), in_place=True)
         self._results.update(

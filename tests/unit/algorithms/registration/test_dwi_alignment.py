@@ -30,7 +30,9 @@ from n2a_bids.algorithms.registration.placed_images import (
 )
 from n2a_bids.algorithms.transforms import Affine, world_points
 from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.interfaces.dwi.alignment_record import motion_warnings
 from n2a_bids.io.gradients import superior_axis
+from n2a_bids.record.alignment import AlignedRepetition, VolumeMotion
 
 _AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 3.0, -30], [0, 0, 0, 1]])
 _GATES = QCThresholds(0.85, 0.5, 45.0, 80.0, 0.9)
@@ -224,6 +226,23 @@ def test_framewise_displacement_counts_neighbours_in_time():
     assert found.rotation_deg == pytest.approx([0, 0, 1]) and found.translation_mm[1] == pytest.approx(5**0.5)
     swapped = measure_motion([steps[2], steps[0], steps[1]], np.zeros(3), [2, 0, 1])
     assert swapped.framewise_displacement_mm == pytest.approx(found.framewise_displacement_mm)
+
+
+def test_lengths_that_are_no_matter_of_voxels_shrink_with_small_brains():
+    """A rat that turned by a degree had moved by nearly a millimetre, 6 mm off was no warning, and its
+    brain was compared with its mirror image in seven voxels."""
+    turn = [Affine(), _motion((0, 0, 1.0), (0, 0, 0))]
+    brains = [
+        PlacedImage(np.ones((24, 24, 24)), np.diag([mm, mm, mm, 1]), np.ones((24, 24, 24), bool))
+        for mm in (5.0, 0.5)
+    ]
+    measures = [measure_motion(turn, np.zeros(3), size=brain.brain_size) for brain in brains]
+    arcs_mm = [one.max_framewise_displacement_mm for one in measures]
+    assert arcs_mm[0] == pytest.approx(50 * np.radians(1)) and 0.1 < arcs_mm[1] < 0.2
+    moved = VolumeMotion((0, 1), (0.0, 0.0), (0.0, 6.0), (0.0, 6.0), (1.0, 1.0))
+    row = AlignedRepetition(file="dwi.nii.gz", volumes=moved)
+    told = [motion_warnings([row], brain.brain_size) for brain in brains]
+    assert not told[0] and "motion of up to 6 mm" in told[1][0]
 
 
 def _real_b0(path) -> PlacedImage:

@@ -1,5 +1,7 @@
 """Masks as nodes: given, from a template, and the check of what was found."""
 
+import re
+
 import nibabel as nb
 import numpy as np
 import pytest
@@ -203,6 +205,11 @@ def test_a_given_mask_that_lies_elsewhere_is_told(head_files, head, stripped):
     assert "mine_mask.nii.gz" in warning and "34 mm away" in warning
     for fits in (brain, ndimage.binary_erosion(brain), ndimage.binary_dilation(brain)):
         assert mask_fit_warnings("mine_mask.nii.gz", data, fits, sizes_mm) == []
+    # A mask beside the brain of a rat lay within two steps of the search.
+    of_rat = tuple(0.1 * np.array(sizes_mm))
+    (warning,) = mask_fit_warnings("rat_mask.nii.gz", data, np.roll(brain, (7, -5), (0, 1)), of_rat)
+    assert re.search(r"about (2\.[5-9]|3\.[0-9]|4\.[0-3]) mm away", warning)
+    assert mask_fit_warnings("rat_mask.nii.gz", data, brain, of_rat) == []
 
 
 def test_only_a_given_mask_is_judged_and_only_on_the_reference(head_files, tmp_path, head):
