@@ -30,7 +30,7 @@ from n2a_bids.dataset.grouping.dwi_split import find_dti_split, reason_against_s
 from n2a_bids.dataset.grouping.dwi_volumes import reason_not_beside
 from n2a_bids.dataset.grouping.entities import describe, group_by, same_session, with_direction_in_dir
 from n2a_bids.dataset.grouping.sidecar_duplicates import split_same_acquisition
-from n2a_bids.dataset.read.fieldmaps import is_fieldmap, names_no_image, unused_fieldmap, uri_of
+from n2a_bids.dataset.read.fieldmaps import identifiers, is_fieldmap, part_linked, unused_fieldmap, uri_of
 from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
@@ -59,9 +59,9 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         are not named.
     """
     maps = list(filter(is_fieldmap, images))
-    linked = [image for image in maps if not names_no_image(image)]
-    fieldmaps, unused = read_fieldmaps(linked, selection.b0_threshold)
     images = [image for image in images if not is_fieldmap(image)]
+    linked, loose = part_linked(maps, images)
+    fieldmaps, unused = read_fieldmaps(linked, selection.b0_threshold)
     series, b0_images, excluded = _read_all(images, selection.b0_threshold)
     excluded += unused
     by_path = {one.image.path: one for one in series}
@@ -78,7 +78,7 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         # Who asks for one way of pairing has other plans with the rest.
         denoised = [by_path[path] for path in sorted(taken)] if selection.dwi_pairing == "auto" else []
         units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images, denoised) for unit in units]
-        unlinked, _ = read_fieldmaps(list(filter(names_no_image, maps)), selection.b0_threshold)
+        unlinked, _ = read_fieldmaps(loose, selection.b0_threshold)
         excluded += _unlinked_fieldmaps(unlinked, units, by_path)
     return Collection(tuple(_told_apart(units)), tuple(sorted(excluded, key=lambda item: item.path)))
 
@@ -86,17 +86,26 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
 def _unlinked_fieldmaps(
     fieldmaps: Sequence[Series], units: Sequence[DenoisingUnit], by_path: Mapping[Path, Series]
 ) -> list[Excluded]:
-    """Field maps whose sidecars name no image, though they show the distortion of a unit."""
+    """Field maps that no sidecar links to an image, though they show the distortion of a unit."""
     distorted = [(unit, by_path[unit.images[0].path]) for unit in units if not unit.distortion_is_estimated]
     return [
-        unused_fieldmap(
-            one.image.path,
-            "its sidecar names no image; where it is meant for this series, add "
-            f'"IntendedFor": "{uri_of(found.image)}"',
-        )
+        unused_fieldmap(one.image.path, _what_would_link(one.image, found.image))
         for one in fieldmaps
         if (found := _served_by(one, distorted)) is not None
     ]
+
+
+def _what_would_link(fieldmap: ImageFile, series: ImageFile) -> str:
+    """What a sidecar lacks that would let a field map serve a series."""
+    if not identifiers(fieldmap):
+        added = f'"IntendedFor": "{uri_of(series)}"'
+        return f"its sidecar names no image; where it is meant for this series, add {added}"
+    name, asked = identifiers(fieldmap)[0], series.metadata.get("B0FieldSource")
+    other = f" ({series.path.name} has {asked})" if asked else ""
+    return (
+        f"its B0FieldIdentifier, {name}, is the B0FieldSource of no image{other}; where it is meant for "
+        f'{series.path.name}, write "B0FieldSource": "{name}" into the sidecar of that'
+    )
 
 
 def _served_by(fieldmap: Series, distorted: Sequence[tuple[DenoisingUnit, Series]]) -> Series | None:

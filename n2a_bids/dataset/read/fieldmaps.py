@@ -17,6 +17,8 @@ from n2a_bids.io.json import listed
 
 _DIFFUSION = re.compile(r"_dwi(\.|$)")
 """In the name of a diffusion series."""
+_OTHER_FOLDERS = ("func", "perf")
+"""Whose images an echo-planar field map may be meant for, too."""
 
 
 def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[ImageFile | Excluded]:
@@ -32,7 +34,7 @@ def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[I
     Returns
     -------
     fieldmaps : list of ImageFile or Excluded
-        Sorted by path, with those whose sidecars name no image at all. One that cannot be read is left out,
+        Sorted by path, with those that no sidecar links to any image. One that cannot be read is left out,
         and no fault: the series can do without.
     """
     series = [image for image in images if image.path.parent.name == "dwi"]
@@ -61,14 +63,35 @@ def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
         path.endswith("/" + name.strip().removeprefix("./").lstrip("/")) for name in named if name.strip()
     ):
         return True
-    fields = _texts(fieldmap.metadata.get("B0FieldIdentifier"))
-    identifiers = [_texts(series.metadata.get(key)) for key in ("B0FieldSource", "B0FieldIdentifier")]
-    return any(name in texts for name in fields for texts in identifiers)
+    return not _fields(series).isdisjoint(identifiers(fieldmap))
 
 
-def names_no_image(fieldmap: ImageFile) -> bool:
+def identifiers(fieldmap: ImageFile) -> Sequence[str]:
+    """``B0FieldIdentifier`` of a field map; empty where it has none."""
+    return _texts(fieldmap.metadata.get("B0FieldIdentifier"))
+
+
+def _fields(series: ImageFile) -> set[str]:
+    """What a series says of the fields that are estimated with it, or serve it."""
+    values = (series.metadata.get(key) for key in ("B0FieldSource", "B0FieldIdentifier"))
+    return {name for value in values for name in _texts(value)}
+
+
+def _names_no_image(fieldmap: ImageFile) -> bool:
     """Whether the sidecar of a field map does not link it to anything, as many converters leave it."""
-    return not any(_texts(fieldmap.metadata.get(key)) for key in ("IntendedFor", "B0FieldIdentifier"))
+    return not (_texts(fieldmap.metadata.get("IntendedFor")) or identifiers(fieldmap))
+
+
+def part_linked(
+    fieldmaps: Iterable[ImageFile], series: Iterable[ImageFile]
+) -> tuple[list[ImageFile], list[ImageFile]]:
+    """Field maps that sidecars link to something, and those that no sidecar does."""
+    asked = {(image.entities.get("sub"), name) for image in series for name in _fields(image)}
+    parts: tuple[list[ImageFile], list[ImageFile]] = ([], [])
+    for one in fieldmaps:
+        named = any((one.entities.get("sub"), name) in asked for name in identifiers(one))
+        parts[not (named or _texts(one.metadata.get("IntendedFor")))].append(one)
+    return parts
 
 
 def uri_of(series: ImageFile) -> str:
@@ -88,14 +111,28 @@ def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> Ima
         fieldmap = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
     except BIDSDataError as error:
         return unused_fieldmap(path, str(error))
-    if names_no_image(fieldmap):
+    if _names_no_image(fieldmap):
         return None if header_problem(path) else fieldmap
     if not any(is_meant_for(fieldmap, image) for image in series):
         missing = _missing_series(fieldmap)
         told = f"its IntendedFor names {enumerated(missing, most=1)}, which is not there; correct the path"
-        return unused_fieldmap(path, f"{told} (below the participant, with /)") if missing else None
+        if missing:
+            return unused_fieldmap(path, f"{told} (below the participant, with /)")
+        is_theirs = _texts(fieldmap.metadata.get("IntendedFor")) or _serves_others(fieldmap, reader)
+        return None if is_theirs or header_problem(path) else fieldmap
     problem = header_problem(path)
     return unused_fieldmap(path, problem) if problem else fieldmap
+
+
+def _serves_others(fieldmap: ImageFile, reader: SidecarReader) -> bool:
+    """Whether images of its session that are no diffusion series ask for a field map by its identifier."""
+    session = fieldmap.path.parents[1]
+    paths = [path for name in _OTHER_FOLDERS for path in sorted((session / name).glob("sub-*.nii*"))]
+    try:
+        images = (ImageFile(path, parse_name(path)[0], reader.metadata(path)) for path in paths)
+        return any(is_meant_for(fieldmap, image) for image in images)
+    except BIDSDataError:
+        return True  # nobody can tell
 
 
 def _missing_series(fieldmap: ImageFile) -> list[str]:

@@ -216,6 +216,19 @@ def test_a_field_map_that_names_no_image_is_told_once_where_it_would_serve(datas
     assert not [name for name in reasons(dataset.collect()) if name.endswith("_epi.nii.gz")]
 
 
+@pytest.mark.parametrize("asked", [{}, {"B0FieldSource": "pepolar1"}], ids=["none", "another"])
+def test_a_field_map_that_no_image_asks_for_is_told(dataset, asked):
+    """The series was denoised with its distortion and without a word; not where BOLD images ask for it."""
+    dataset.add("dir-AP", metadata=AP | asked)
+    b0_image(dataset.root / "sub-01/fmap/sub-01_dir-PA_epi", {**PA, "B0FieldIdentifier": "pepolar"})
+    reason = reasons(dataset.collect())["sub-01_dir-PA_epi.nii.gz"]
+    assert "its B0FieldIdentifier, pepolar, is the B0FieldSource of no image" in reason
+    assert ("(sub-01_dir-AP_dwi.nii.gz has pepolar1)" in reason) == bool(asked)
+    assert '"B0FieldSource": "pepolar"' in reason
+    b0_image(dataset.root / "sub-01/func/sub-01_task-rest_bold", {"B0FieldSource": ["pepolar"]})
+    assert not reasons(dataset.collect())
+
+
 @pytest.mark.parametrize("where", ["dwi", "fmap"])
 def test_lost_b_values_are_no_b0s(dataset, where):
     """Zeros beside directions: an error of the series, and a field map that is not used."""
