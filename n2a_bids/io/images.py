@@ -64,6 +64,27 @@ def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     return np.ascontiguousarray(data) if data.ndim == 3 else data, image.affine
 
 
+def load_volumes(path: Path, volumes: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
+    """Read some volumes of a series, without the memory that all of it would take.
+
+    Parameters
+    ----------
+    path : Path
+        4D NIfTI file.
+    volumes : sequence of int
+        From 0, rising: a compressed file is read once from its beginning.
+
+    Returns
+    -------
+    data : (X, Y, Z, N) float32 array
+        Scaled intensities.
+    """
+    source = nb.load(path, keep_file_open=True).dataobj
+    # Some series have a fifth axis, of length one.
+    found = [np.asarray(source[:, :, :, index], np.float32).reshape(source.shape[:3]) for index in volumes]
+    return np.stack(found, axis=-1)
+
+
 def read_affine(path: Path) -> NDArray[np.float64] | None:
     """Voxel to world mm of an image; None where its header cannot be read or places no voxel."""
     try:

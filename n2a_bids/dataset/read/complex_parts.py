@@ -17,7 +17,7 @@ from n2a_bids.dataset.read.files import has_content, open_nifti, problem_found_b
 from n2a_bids.dataset.read.image_checks import check_image, header_problem
 from n2a_bids.dataset.units import ComplexParts, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import UNREADABLE, same_voxels, turned
+from n2a_bids.io.images import UNREADABLE, load_volumes, same_voxels, turned
 
 _LEAST_COHERENCE = 0.3
 """Of neighbours, in the best of a few volumes. Simulated phases of heads have 0.9 and more at SNR 7, those of
@@ -123,11 +123,7 @@ def read_magnitudes(image: ImageFile, volumes: Sequence[int] | NDArray[np.intege
         As stored where the image is no pair of real and imaginary part.
     """
     files = image.files if image.is_cartesian else image.files[:1]
-    sources = [nb.load(path).dataobj for path in files]
-    first, *second = (
-        np.stack([np.asarray(source[..., index], np.float32) for index in volumes], axis=-1)
-        for source in sources
-    )
+    first, *second = (load_volumes(path, volumes) for path in files)
     return np.hypot(first, turned(second[0], image.parts.second, image.path)) if second else first
 
 

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.quality.spoiled_runs import SpoiledRun, find_spoiled_se
 from n2a_bids.algorithms.registration.dwi_resampling import lowest_weighting, mean_b0
 from n2a_bids.algorithms.transforms import Matrix
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow
-from n2a_bids.io.images import load, save_like
+from n2a_bids.io.images import load, load_volumes, save_like
 
 _COMPARED_VOLUMES = 16
 """Of each series, spread over it: what spoils a series as a whole shows in them."""
@@ -157,7 +157,7 @@ def _find_spoiled(series: Sequence[AlignedSeries], mask: Mask) -> tuple[SpoiledR
         return ()
     count = nb.load(series[0].path).shape[-1]
     volumes = np.unique(np.linspace(0, count - 1, _COMPARED_VOLUMES).round().astype(int))
-    images = np.stack([load(one.path)[0][..., volumes] for one in series])
+    images = np.stack([load_volumes(one.path, volumes) for one in series])
     whole = np.all([mask, *(one.seen for one in series)], axis=0)
     nowhere = np.zeros(mask.shape, bool)
     return find_spoiled_series(

@@ -10,7 +10,7 @@ import pytest
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import remove_leftovers, whole_file
-from n2a_bids.io.images import load, load_mask, same_grid, save_like
+from n2a_bids.io.images import load, load_mask, load_volumes, same_grid, save_like
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 
 GEOMETRY = (
@@ -92,6 +92,17 @@ def test_images_are_loaded_with_their_last_axis_fastest(oblique):
     """Arithmetic on arrays of different order in memory takes ten times as long."""
     data, _ = load(oblique)
     assert data.flags.c_contiguous
+
+
+@pytest.mark.parametrize("trailing", [(), (1,)])
+def test_some_volumes_are_those_of_the_whole_series(tmp_path, trailing):
+    """Scaled, also of a series with a fifth axis, of which the last axis was taken for the volumes."""
+    values = np.random.default_rng(0).integers(0, 1000, (5, 6, 7, 4, *trailing)).astype(np.int16)
+    image = nb.Nifti1Image(values, np.eye(4))
+    image.header.set_slope_inter(0.5, -3)
+    nb.save(image, tmp_path / "series.nii.gz")
+    whole, _ = load(tmp_path / "series.nii.gz")
+    np.testing.assert_array_equal(load_volumes(tmp_path / "series.nii.gz", [1, 3]), whole[..., [1, 3]])
 
 
 def test_load_mask_refuses_another_grid(oblique, tmp_path):
