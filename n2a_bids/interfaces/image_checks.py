@@ -64,6 +64,7 @@ _EQUAL_SIZES = 0.05
 class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="images of one unit, 3D, as acquired")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
+    names = traits.List(traits.Str(), desc="of the images, for messages; those of the files by default")
     index = traits.Int(0, usedefault=True, desc="of the reference, whose mask the results take")
     given_mask = traits.Str("", usedefault=True, desc="name of the mask that the user brought, if any")
     accepted = traits.List(traits.Int(), desc="indices of those that are used; all by default")
@@ -86,13 +87,14 @@ class InspectInputs(ResumableInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
+        names = inputs.names if isdefined(inputs.names) else [Path(path).name for path in inputs.in_files]
         used = inputs.accepted if isdefined(inputs.accepted) else range(len(inputs.in_files))
         warnings, stripped = voxel_size_warnings([Path(path) for path in inputs.in_files]), True
         for index, paths in enumerate(zip(inputs.in_files, inputs.mask_files, strict=True)):
             image, mask_file = map(Path, paths)
             data, affine = load(image)
             mask, sizes_mm = load_mask(mask_file, image), voxel_sizes_mm(affine)
-            warnings += ceiling_warnings(image.name, data, mask)
+            warnings += ceiling_warnings(names[index], data, mask)
             if inputs.given_mask and index == inputs.index:
                 warnings += mask_fit_warnings(inputs.given_mask, data, mask, sizes_mm)
             if stripped and index in used:

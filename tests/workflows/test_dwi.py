@@ -140,6 +140,7 @@ def test_lost_slices_are_looked_for_across_the_axis_of_each_sidecar(tmp_path):
     assert workflow.get_node("pick").inputs.slice_axis == [0, 2]
     assert workflow.get_node("motion").inputs.volumes == workflow.get_node("pick").inputs.volumes
     assert workflow.get_node("align").inputs.slice_axes == [0, 2]
+    assert workflow.get_node("inspect").inputs.names == workflow.get_node("align").inputs.names
 
 
 def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):

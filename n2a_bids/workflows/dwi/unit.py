@@ -170,7 +170,9 @@ def _connect_distortion(workflow: Workflow) -> None:
 
 def _connect_inspection(workflow: Workflow, unit: DenoisingUnit, given: Path | None) -> None:
     """What the b0 of the series tell about inputs and mask goes into the sidecars."""
-    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
+    interface = InspectInputs(given_mask=given.name if given else "")
+    interface.inputs.names = [image.path.name for image in unit.images]
+    inspect = Node(interface, name="inspect", mem_gb=1.0)
     found = [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")]
     workflow.connect(
         [

@@ -233,6 +233,10 @@ def test_an_image_that_was_cut_off_is_named(head_files, tmp_path, head):
     node = InspectInputs(in_files=[whole, cut], mask_files=[mask, mask])
     (warning,) = node.run(cwd=str(tmp_path)).outputs.warnings
     assert warning.startswith("run-2.nii.gz: 2.0% of the brain hold the largest value")
+    # Of diffusion series the mean b0 is looked at, whose file says nothing to a user.
+    node.inputs.names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
+    (warning,) = node.run(cwd=str(tmp_path)).outputs.warnings
+    assert warning.startswith("sub-01_run-2_dwi.nii.gz: 2.0% of the brain")
 
 
 def test_images_without_skull_are_recognised(head_files, tmp_path, head):
