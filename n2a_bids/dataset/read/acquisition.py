@@ -229,20 +229,27 @@ def _readout_time_s(
     if given is not None and _is_plausible(given):
         return given, ()
     spacing, lines = (positive_number(metadata.get(key)) for key in ("EffectiveEchoSpacing", "ReconMatrixPE"))
+    of_lines = "ReconMatrixPE" if lines else "the lines of the image"
     lines = lines or image_lines
     computed = spacing * (lines - 1) if spacing and lines and lines > 1 else None
+    notes: tuple[str, ...] = ()
     if computed is not None and not _is_plausible(computed):
-        computed = None
+        low, high = _READOUT_RANGE_S
+        made = f"a readout of {computed:.3g} s by {of_lines}, not of {low:g} to {high:g} s: taken for missing"
+        notes, computed = (f"EffectiveEchoSpacing is {spacing:g} s, which makes {made}",), None
     if value is None:
-        return computed, ()
+        return computed, notes
     kind = "a finite, positive number of seconds"
     if given:
         low, high = _READOUT_RANGE_S
         kind = "seconds (in milliseconds?)" if given > high else f"at least {low:g} s"
     instead = "taken for missing"
     if computed is not None:
-        instead = f"{computed:.4g} s was computed from EffectiveEchoSpacing and the lines of the image"
-    return computed, (f"TotalReadoutTime is {quoted(value)}, not {kind}: {instead}",)
+        instead = f"{computed:.4g} s was computed from EffectiveEchoSpacing and {of_lines}"
+    return computed, (
+        *notes,
+        f"TotalReadoutTime is {quoted(value)}, not {kind}: {instead}",
+    )
 
 
 def _is_plausible(readout_s: float) -> bool:

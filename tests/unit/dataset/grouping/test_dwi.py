@@ -584,6 +584,17 @@ def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
     assert unit.phase_encoding[1].readout_time_s == pytest.approx(0.001 * (n_lines - 1))
 
 
+def test_an_echo_spacing_in_milliseconds_is_told(dataset):
+    """It was left without a word."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add(
+        "dir-PA", metadata={"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.5, "ReconMatrixPE": 101}
+    )
+    (unit,) = dataset.collect().units
+    assert unit.phase_encoding[1].readout_time_s is None
+    assert any("EffectiveEchoSpacing is 0.5 s, which makes a readout of 50 s" in note for note in unit.notes)
+
+
 @pytest.mark.real_data
 def test_real_pairs_are_found(real_data):
     """Sagittal runs stored PSL and PSR are repeats; AP and PA without polarity are a pair when asked for."""
