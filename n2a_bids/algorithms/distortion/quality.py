@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.field import in_view, intensity_factor, resample
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection
@@ -14,7 +15,7 @@ from n2a_bids.algorithms.registration.similarity import smooth_correlation
 _MOST_FOLDED = 0.05
 """Part of the brain: beyond a few percent, near air, a field is no field of a head."""
 _FARTHEST_MM = 25.0
-"""In 95 % of the brain. Real pairs at 3 T have 3 to 12 mm."""
+"""In 95 % of the brain, less in the small brains of animals. Real pairs of people at 3 T have 3 to 12 mm."""
 _NOTICEABLE_VOXELS = 1.0
 _SMOOTHING_VOXELS = 0.7
 
@@ -45,6 +46,7 @@ def judge_distortion(
     axis: int,
     axis_voxel_mm: float,
     second_axis: int,
+    size: float = 1.0,
 ) -> DistortionQuality:
     """Measure a correction and look for what no head does.
 
@@ -60,6 +62,8 @@ def judge_distortion(
         Phase-encoding axis of each, in its own array.
     axis_voxel_mm : float
         Voxel size of `first` along `axis`.
+    size : float
+        Edge length of the brain of an animal over that of one of 200 ml, by `PlacedImage.brain_size`.
     """
     still = np.zeros_like(correction.displacement)
     placed = resample(second[1], correction.voxel_map, still, second_axis, 0)
@@ -78,28 +82,37 @@ def judge_distortion(
         smooth_correlation(*pair, both if both.any() else mask, _SMOOTHING_VOXELS)
         for pair in ((first, second[0]), (first, placed), correction.corrected)
     )
-    size = {
-        "median": round(float(np.median(moved_voxels)) * axis_voxel_mm, 3),
-        "percentile_95": round(float(np.percentile(moved_voxels, 95)) * axis_voxel_mm, 3),
-        "largest": round(float(moved_voxels.max()) * axis_voxel_mm, 3),
-    }
+    moved_mm = _sizes_mm(moved_voxels * axis_voxel_mm)
     folded = round(float(((folds[0] | folds[1]) & mask).sum() / mask.sum()), 5)
     useless = bool(np.percentile(moved_voxels, 95) > _NOTICEABLE_VOXELS) and after < aligned
     return DistortionQuality(
         *(round(value, 4) for value in (before, aligned, after)),
-        size,
+        moved_mm,
         folded,
-        _reason(size["percentile_95"], folded, (aligned, after) if useless else None),
+        _reason(
+            moved_mm["percentile_95"], folded, (aligned, after) if useless else None, size * _FARTHEST_MM
+        ),
         round(float(both.sum() / mask.sum()), 4),
     )
 
 
-def _reason(percentile_95_mm: float, folded: float, useless: tuple[float, float] | None) -> str:
+def _sizes_mm(moved_mm: NDArray[np.floating]) -> dict[str, float]:
+    return {
+        "median": round(float(np.median(moved_mm)), 3),
+        "percentile_95": round(float(np.percentile(moved_mm, 95)), 3),
+        "largest": round(float(moved_mm.max()), 3),
+    }
+
+
+def _reason(
+    percentile_95_mm: float, folded: float, useless: tuple[float, float] | None, farthest_mm: float
+) -> str:
     reasons = []
     if folded > _MOST_FOLDED:
         reasons.append(f"the image folds in {folded:.0%} of the brain (plausible: up to {_MOST_FOLDED:.0%})")
-    if percentile_95_mm > _FARTHEST_MM:
-        reasons.append(f"it moves the brain by {percentile_95_mm:.0f} mm (plausible: up to {_FARTHEST_MM:g})")
+    if percentile_95_mm > farthest_mm:
+        plausible = f"plausible: up to {farthest_mm:.3g}"
+        reasons.append(f"it moves the brain by {percentile_95_mm:.0f} mm ({plausible})")
     if useless is not None:
         reasons.append(
             f"it moves the brain by {percentile_95_mm:.1f} mm without making the b0s more alike (correlation "

@@ -123,6 +123,7 @@ class EstimateDistortion(ResumableInterface):
             axes[0],
             first.voxel_size_mm[axes[0]],
             axes[1],
+            first.brain_size,
         )
         problem = self._problem(correction, replace(quality, reason=failure or quality.reason))
         correction = self._believed(correction, problem, (first.image, placed), quality.shown)
