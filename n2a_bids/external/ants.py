@@ -20,7 +20,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.preparation.gaps import extend_measured
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
-from n2a_bids.algorithms.registration.rigid_fit import size_factor
+from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
 from n2a_bids.algorithms.transforms import voxel_sizes_mm, world_points
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, save_like
@@ -29,7 +29,7 @@ from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 _LPS = np.diag([-1.0, -1.0, 1.0])
 _MASK_MARGIN_MM = 5.0
 _LEVELS_MM = (4.0, 2.0)
-"""Of an adult head; smaller in brains under 20 ml, as of rodents, as their structure is."""
+"""Of an adult head; smaller in brains under 200 ml, as of animals, as their structure is."""
 _COARSE_MM = 3.0
 _FINE_MM, _FINE_ITERATIONS = 2.0, (60, 40, 20)
 """Voxels of the registration of an atlas, and steps of its deformation, the coarsest level first."""
@@ -255,7 +255,7 @@ def _brain_box(
     data, affine = load(Path(image))
     size = np.array(voxel_sizes_mm(affine))
     brain = load(Path(mask))[0] > 0.5
-    factor = size_factor(brain, tuple(size))
+    factor = size_factor(brain, size, BRAIN_MM3)
     pad = np.ceil(2 * factor * _MASK_MARGIN_MM / size).astype(int)
     box = bounding_box(brain, pad)
     affine = affine.copy()
