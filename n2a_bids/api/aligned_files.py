@@ -110,7 +110,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
             break
         except BIDSDataError:
             reasons = read_odd_repetitions(folder / f"without-{len(odd)}" / "aligned")
-            if not reasons:
+            if not reasons or len(kept) < 3:  # one that is left alone is not aligned
                 raise
             (odd[kept.pop(chosen.index)],) = reasons.values()
     record = read_typed(AlignmentRecord, Path(found.record_file))

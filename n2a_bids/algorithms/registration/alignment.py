@@ -174,8 +174,9 @@ def _without_shading(
 
 
 def _shown(image: Volume, to_image: Matrix, shape: tuple[int, ...]) -> Volume:
-    """An image on another grid, trilinear; zero beyond it."""
-    return ndimage.affine_transform(image, to_image[:3, :3], to_image[:3, 3], shape, order=1)
+    """An image on another grid, trilinear; zero half a voxel beyond its outermost centres."""
+    shown = ndimage.affine_transform(image, to_image[:3, :3], to_image[:3, 3], shape, order=1, mode="nearest")
+    return np.where(field_of_view(image.shape, to_image, shape), shown, 0)
 
 
 def _parts_in_view(

@@ -33,10 +33,11 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     move_phase,
     moved_grid,
     must_stand_in,
+    note_misfits,
     too_few,
 )
 from n2a_bids.interfaces.anat.spoiled_runs import find_spoiled, without_spoiled
-from n2a_bids.interfaces.odd_repetitions import note_odd_reference, refuse_spoiled_reference
+from n2a_bids.interfaces.odd_repetitions import refuse_spoiled_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.io.gaps import load_gaps
@@ -112,13 +113,12 @@ class AlignRepetitions(ResumableInterface):
         folder, reference = Path(runtime.cwd), Path(self.inputs.in_files[self.inputs.index])
         grid = self._grid_of(reference)
         judged = self._judged(grid, reference)
-        if self.inputs.may_leave_out_reference and sum(one.accepted for one in judged) == 1:
-            refused = [(one.path.name, one.qc.reason) for one in judged if not one.accepted]
-            note_odd_reference(folder, reference.name, refused)
+        limits, may_leave_out_reference = self.inputs.limits(), self.inputs.may_leave_out_reference
+        note_misfits(folder, judged, limits, may_leave_out_reference=may_leave_out_reference)
         repetitions, warnings = self._without_copies(judged)
         self._write_record(folder / "alignment.json", repetitions)
         if sum(one.accepted for one in repetitions) < 2:
-            raise BIDSDataError(too_few(repetitions))
+            raise BIDSDataError(too_few(repetitions, limits))
         self._place(folder, repetitions, grid, reference, warnings)
         kept, named = self._without_spoiled(repetitions)
         first = kept[self.inputs.index]

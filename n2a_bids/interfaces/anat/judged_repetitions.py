@@ -13,11 +13,12 @@ import numpy as np
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.preparation.gap_filling import StoodIn, fill_aligned
 from n2a_bids.algorithms.preparation.gaps import Gaps, zone_value
-from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds, shows_too_little
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, move_mask
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.transforms import Affine, Matrix
 from n2a_bids.external.t1w_brain import GIVE_A_MASK
+from n2a_bids.interfaces.odd_repetitions import note_odd_reference, note_odd_repetitions
 from n2a_bids.io.images import load, same_grid, save_like
 
 _ALONE = "where others were measured: these alone stand there, with more noise than elsewhere"
@@ -56,7 +57,41 @@ def lies_there(repetition: JudgedRepetition, reference: Path) -> bool:
     return is_identity(repetition.transform) and same_grid(repetition.path, reference)
 
 
-def too_few(repetitions: list[JudgedRepetition]) -> str:
+def note_misfits(
+    folder: Path,
+    judged: Sequence[JudgedRepetition],
+    limits: QCThresholds,
+    *,
+    may_leave_out_reference: bool,
+) -> None:
+    """Write an `OddRepetitions` where no repetition fits the reference, but some may be denoised.
+
+    Of a pair, that is the reference beside an image that shows too little of the brain; of more images, the
+    others, which may fit each other.
+
+    Parameters
+    ----------
+    folder : Path
+        Working directory of the step.
+    judged : sequence of JudgedRepetition
+        All of them.
+    limits : QCThresholds
+        By which they were judged.
+    may_leave_out_reference : bool
+        False where a mask was given, which is its own.
+    """
+    refused = [one for one in judged if not one.accepted]
+    reasons = [(one.path.name, one.qc.reason) for one in refused]
+    if len(refused) != len(judged) - 1:
+        return
+    if len(refused) == 1 and shows_too_little(refused[0].qc, limits):
+        note_odd_repetitions(folder, dict(reasons))
+    elif may_leave_out_reference:
+        reference = next(one.path.name for one in judged if one.is_reference)
+        note_odd_reference(folder, reference, reasons)
+
+
+def too_few(repetitions: Sequence[JudgedRepetition], limits: QCThresholds) -> str:
     """Why there are not enough repetitions, with the reason against each."""
     reference = next(repetition.path for repetition in repetitions if repetition.is_reference)
     refused = "; ".join(
@@ -64,10 +99,12 @@ def too_few(repetitions: list[JudgedRepetition]) -> str:
         for repetition in repetitions
         if not repetition.accepted
     )
+    cut = all(one.accepted or shows_too_little(one.qc, limits) for one in repetitions)
+    alone = "; to denoise the complete image alone, say so (n2a: --single)" if cut else ""
     return (
         f"{reference}: expected at least one more repetition of this image that can be aligned with it, "
         f"found none. {refused}. Look at the images; put a second acquisition in place of a copy, leave "
-        f"wrong images out (n2a: --bids-filter-file), or, where the brain was missed, {GIVE_A_MASK}"
+        f"wrong images out (n2a: --bids-filter-file), or, where the brain was missed, {GIVE_A_MASK}{alone}"
     )
 
 

@@ -61,6 +61,22 @@ def test_an_odd_reference_is_left_out_and_named_where_it_stood(tmp_path, monkeyp
     assert rows[1].reason == "its error is large"
 
 
+def test_an_image_that_would_be_left_alone_is_not_aligned(tmp_path, monkeypatch):
+    """Of a pair with a slab, the app denoises the complete image: here, the failure is told."""
+    image, brain = head_phantom()
+    for name, values, kind in (("mask", brain, np.uint8), ("T1", image, np.float32)):
+        nb.Nifti1Image(values.astype(kind), AFFINE).to_filename(tmp_path / f"{name}.nii.gz")
+
+    def align(chosen, images, owner, folder, how):
+        (folder / "aligned").mkdir(parents=True)
+        note_odd_repetitions(folder / "aligned", {"T1.nii.gz": "it shows half of the brain"})
+        raise BIDSDataError("half of the brain")
+
+    monkeypatch.setattr(aligned_files, "_align_to", align)
+    with pytest.raises(BIDSDataError, match="half of the brain"):
+        align_files([tmp_path / "T1.nii.gz"] * 2, tmp_path, AlignmentOptions(mask=tmp_path / "mask.nii.gz"))
+
+
 def test_what_fails_for_another_reason_fails(tmp_path, monkeypatch):
     """Nothing was written down against the reference."""
     image, brain = head_phantom()

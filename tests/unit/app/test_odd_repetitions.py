@@ -77,6 +77,20 @@ def test_of_two_series_the_complete_one_is_denoised_alone(dwi_pair, tmp_path, pa
         assert left.outcome([]).status == "denoised"
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_of_two_runs_the_complete_one_is_denoised_alone_if_that_is_asked_for(make_bids, tmp_path, single):
+    """Without ``--single`` the failure stays, which says so."""
+    bids_dir = make_bids(dict.fromkeys(list(RUNS)[:2]))
+    selection = SelectionConfig(single=single)
+    config = Config(bids_dir, tmp_path / "out", tmp_path / "work", "now", selection=selection)
+    work = ParticipantWork.of("01", collect(bids_dir, selection))
+    step, crash = _crash(config)
+    note_odd_repetitions(step, {"sub-01_run-2_T1w.nii.gz": "it shows 56% of the brain"})
+    left = without_odd_repetitions(work, config)
+    assert crash.exists() == (left is None) == (not single)
+    assert left is None or [unit.kind for unit in left.units] == ["anat-single"]
+
+
 def test_other_failures_stay_failures(failed):
     """A step that left nothing on its reference; and a pair, in which nobody can tell who is odd."""
     work, config, step, crash = failed

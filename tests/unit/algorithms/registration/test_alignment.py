@@ -128,6 +128,18 @@ def test_judge_names_a_cropped_field_of_view(grid, noisy_runs):
     assert "field of view" in found.reason
 
 
+@pytest.mark.parametrize("step", [-0.4, 0.4])
+def test_a_view_that_ends_within_a_voxel_of_the_brain_is_no_other_contrast(grid, noisy_runs, step):
+    """Between the outermost centres of an image and its faces there is tissue, not zero."""
+    image = noisy_runs(1, noise_sd=40, seed=9)[0].astype(np.float32)
+    whole = judged(grid, image, shifted((step * 4, 0, 0)))
+    slab = grid.affine.copy()
+    slab[:3, 3] += 17 * slab[:3, 0]
+    cut = judged(grid, image[17:31], shifted((step * 4, 0, 0)), slab)
+    assert cut.correlation_after > whole.correlation_after - 0.05
+    assert cut.reason.startswith("its field of view") and ";" not in cut.reason
+
+
 def test_judge_names_too_large_a_motion(grid, noisy_runs):
     """A head that is far away is refused even if it could be brought back."""
     image = noisy_runs(1, noise_sd=40, seed=9)[0].astype(np.float32)

@@ -16,6 +16,7 @@ from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import voxel_size_warnings
+from n2a_bids.interfaces.odd_repetitions import read_odd_repetitions
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 from n2a_bids.record.alignment import ODD_REPETITIONS_FILE
 
@@ -289,6 +290,19 @@ def test_align_repetitions_needs_two(tmp_path, noisy_runs, head, write, affine, 
     files = [write("run-1", first), write("run-2", other)]
     with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*(copy|field of view)"):
         align(tmp_path, files, write("mask", head[1]), [itk(tmp_path, "still", np.eye(4))])
+
+
+@pytest.mark.parametrize(("n_slabs", "left_out"), [(1, "run-2"), (2, "run-1")])
+def test_of_a_pair_the_one_that_shows_too_little_may_be_left_out(
+    tmp_path, noisy_runs, head, write, n_slabs, left_out
+):
+    """The complete one is left, to be denoised alone; two slabs may be denoised without it."""
+    first, *others = noisy_runs(1 + n_slabs)
+    files = [write("run-1", first), *(write(f"run-{n}", one[:20]) for n, one in enumerate(others, start=2))]
+    still = itk(tmp_path, "still", np.eye(4))
+    with pytest.raises(BIDSDataError, match=r"complete image alone.*--single"):
+        align(tmp_path, files, write("mask", head[1]), [still] * n_slabs)
+    assert list(read_odd_repetitions(tmp_path)) == [f"{left_out}.nii.gz"]
 
 
 def test_midspace_treats_all_alike(tmp_path, pair, motion, head):
