@@ -20,6 +20,9 @@ _WRAP = 0.75
 brightest fat, by half of it."""
 _LARGEST_WRAPPED_BYTES = 2
 """No scanner counts to the end of 32 bits."""
+_MOST_BETWEEN = 0.1
+"""Values in the middle half of an unsigned range over those above it. Between air and the brightest of a head
+lie all others; between zero and what lay below it, none."""
 _MOST_JUMPS = 1e-4
 """Of the voxels: single ones are specks, which are mended."""
 
@@ -60,7 +63,10 @@ def find_ceiling(image: Volume, mask: Mask) -> Ceiling | None:
 
 
 def count_jumps(stored: NDArray) -> int:
-    """Neighbours that lie nearly the whole range of a signed integer apart.
+    """Neighbours that lie nearly the whole range of an integer apart.
+
+    Of unsigned integers only those count that negative numbers were made of: images that fill such a range
+    have bright edges.
 
     Parameters
     ----------
@@ -71,8 +77,14 @@ def count_jumps(stored: NDArray) -> int:
     --------
     >>> count_jumps(np.array([0, 30000, 32760, -32760, 31000], np.int16))
     2
+    >>> count_jumps(np.array([0, 4, 65530, 2, 900], np.uint16))
+    2
+    >>> count_jumps(np.array([0, 4, 65530, 30000, 900], np.uint16))
+    0
     """
-    if stored.dtype.kind != "i" or stored.dtype.itemsize > _LARGEST_WRAPPED_BYTES:
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize > _LARGEST_WRAPPED_BYTES:
+        return 0
+    if stored.dtype.kind == "u" and (stored.dtype.itemsize == 1 or not _is_split(stored)):
         return 0
     limits = np.iinfo(stored.dtype)
     range_ = float(limits.max) - float(limits.min)
@@ -81,6 +93,22 @@ def count_jumps(stored: NDArray) -> int:
     return int(np.count_nonzero(np.abs(np.diff(stored.astype(np.int64))) > _WRAP * range_))
 
 
-def is_wrapped(n_jumps: int, n_voxels: int) -> bool:
-    """Whether so many jumps (of `count_jumps`) show that bright tissue was stored as negative numbers."""
-    return n_jumps > _MOST_JUMPS * n_voxels
+def _is_split(unsigned: NDArray) -> bool:
+    """Whether next to nothing lies between the low and the high values of a range."""
+    top = np.iinfo(unsigned.dtype).max
+    n_above = np.count_nonzero(unsigned > _WRAP * top)
+    return np.count_nonzero(unsigned > (1 - _WRAP) * top) - n_above < _MOST_BETWEEN * n_above
+
+
+def wrapping_problem(n_jumps: int, n_voxels: int, dtype: np.dtype) -> str:
+    """What so many jumps (of `count_jumps`) show to have wrapped, and what to do; empty where nothing did."""
+    if n_jumps <= _MOST_JUMPS * n_voxels:
+        return ""
+    if dtype.kind == "u":
+        lost, kind = "what is negative was stored as the largest numbers", "signed"
+    else:
+        lost, kind = "what is brighter was stored as negative numbers", "unsigned"
+    return (
+        f"{n_jumps} neighbours at opposite ends of its range: {lost}; convert the image again as {kind} "
+        "integers or floating point"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +10,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nb
 
@@ -269,3 +271,20 @@ def images_named_by_converters(folder: Path, suffixes: Sequence[str]) -> dict[Pa
             for match in matches
         }
     return {}
+
+
+def check_end(stream: BinaryIO) -> None:
+    """Compare the checksum of a gzip file: that is done where its end is reached.
+
+    Other bytes behind the end are not the image: they are ignored, as by ``gzip`` itself.
+
+    Raises
+    ------
+    OSError
+        If what was read is not what was compressed.
+    """
+    try:
+        stream.read(1)
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):
+            raise

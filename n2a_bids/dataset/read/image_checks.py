@@ -12,17 +12,24 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.quality.ceiling import count_jumps, is_wrapped
+from n2a_bids.algorithms.quality.ceiling import count_jumps, wrapping_problem
 from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
 from n2a_bids.contrasts import ANAT_SUFFIXES, find_contrast
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.read.files import check_file, has_content, kind_problem, open_nifti, problem_found_by
+from n2a_bids.dataset.read.files import (
+    check_end,
+    check_file,
+    has_content,
+    kind_problem,
+    open_nifti,
+    problem_found_by,
+)
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import refuse_unreal
 
 _SERIES = ("dwi", "sbref", "epi")
 """Suffixes of images that may have several volumes."""
-_CHUNK_VALUES = 1 << 20
+_CHUNK_VALUES = 1 << 20  # voxels are read in chunks, so that memory stays small
 MOST_MISSING = 0.9
 """Of the voxels may be NaN or infinite, which later steps take for gaps: a brain fills a tenth of a generous
 field of view."""
@@ -35,8 +42,6 @@ _VOXEL_SIZES_MM = (0.01, 50.0)
 
 def check_image(path: Path) -> tuple[float, float]:
     """Refuse an image that would fail, or silently go wrong, later.
-
-    Voxels are read in chunks of a megavoxel, so memory stays small.
 
     Parameters
     ----------
@@ -53,8 +58,7 @@ def check_image(path: Path) -> tuple[float, float]:
     BIDSDataError
         Names the file, what was expected, what was found, and what to do.
     """
-    path = Path(path)
-    check_header(path)
+    check_header(path := Path(path))
     image = open_nifti(path)
     if parse_name(path)[1] == "dwi":
         _check_series(path, image.shape)
@@ -247,12 +251,9 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
             f"{path}: expected intensities below {_LARGEST:g}, found {np.abs(scaled).max():.3g}; "
             "scale the image down"
         )
-    if is_wrapped(int(n_jumps.sum()), math.prod(image.shape)) and _is_magnitude(path, image):
-        raise BIDSDataError(
-            f"{path}: expected intensities that fit into {dtype}, found {int(n_jumps.sum())} neighbours at "
-            "opposite ends of its range: what is brighter was stored as negative numbers; convert the image "
-            "again as unsigned integers or floating point"
-        )
+    wrapped = wrapping_problem(int(n_jumps.sum()), math.prod(image.shape), dtype)
+    if wrapped and _is_magnitude(path, image):
+        raise BIDSDataError(f"{path}: expected intensities that fit into {dtype}, found {wrapped}")
     if low == high:
         found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"
         raise BIDSDataError(
@@ -289,8 +290,7 @@ def _volume_ranges(path: Path, image: nb.Nifti1Image) -> Iterator[tuple[float, f
                 if finite.any():
                     low, high = min(low, float(chunk[finite].min())), max(high, float(chunk[finite].max()))
             yield low, high, n_bad, n_jumps
-        # The checksum of a gzip file is compared only when its end is reached.
-        stream.read(1)
+        check_end(stream)
 
 
 def _read_values(stream, count: int, dtype: np.dtype) -> NDArray:

@@ -268,6 +268,26 @@ def test_intensities_that_wrapped_are_refused(save, volume, name, refused):
     refuses(path, "opposite ends of its range") if refused else check_image(path)
 
 
+def test_negative_numbers_that_were_stored_unsigned_are_refused(save, volume):
+    """As undershoots of an interpolation; edges that run from zero to the largest number may stay."""
+    stored = np.random.default_rng(1).normal(0, 3, volume.shape).round().astype(np.int64)
+    stored[3:-3, 3:-3, 3:-3] += 900
+    refuses(save(stored.astype(np.uint16)), "what is negative was stored as the largest numbers")
+    whole = volume / volume.max() * 65535
+    whole[::2] = 0
+    check_image(save(whole.astype(np.uint16), "sub-02_T1w.nii.gz"))
+
+
+def test_bytes_behind_the_end_of_a_compressed_image_are_no_damage(save, volume):
+    """As text of a download: the image is whole, as its checksum says."""
+    path = save(volume)
+    path.write_bytes(path.read_bytes() + b"<html>" * 50)
+    check_image(path)
+    whole = save(volume, "sub-02_T1w.nii.gz").read_bytes()
+    path.write_bytes(whole[:-8] + bytes(4) + whole[-4:])
+    refuses(path, "damaged")
+
+
 def test_a_volume_that_wrapped_is_refused(save, volume):
     """The b0 of a series is brighter than its other volumes."""
     series = np.stack([volume * 320, volume * 100], axis=-1).astype(np.int64).astype(np.uint16).view(np.int16)
