@@ -146,14 +146,15 @@ def _compare(
         powers.append(power)
         ratios.append(np.mean(coarse**2, axis=1) / np.maximum(power, level**2 + np.finfo(np.float32).tiny))
     # One of the two may be smooth throughout, by a filter; anatomy shows in the other.
-    flat = np.flatnonzero(seen & (np.minimum(*ratios) < most_coarse))
+    # The edge of a mask is detail at all scales, as noise is, and alike in two images of one head.
+    whole = ~_blocks(cut_off, edges).any(axis=1)
+    flat = np.flatnonzero(seen & whole & (np.minimum(*ratios) < most_coarse))
     counts = np.array(view.shape) // edges
     quiet = flat[np.logical_and(*(_is_quiet(power[flat]) for power in powers))]
     corners = np.stack(np.unravel_index(quiet, counts), axis=1) * edges
     distance = np.linalg.norm((corners - (np.array(view.shape) - edges) / 2)[:, 1:], axis=1)
     some = np.argsort(distance, kind="stable")[:_DISPLACED_BLOCKS]
     others = np.roll(some, some.size // 2)
-    whole = ~_blocks(cut_off, edges).any(axis=1)
     correlation = _block_correlation(cut[0][0][seen], cut[1][0][seen])
     return ComparedBlocks(
         fine=_block_correlation(cut[0][0][flat], cut[1][0][flat]),

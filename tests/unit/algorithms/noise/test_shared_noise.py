@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.noise.block_correlation import compare_blocks
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent, find_means, find_redrawn
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
 
@@ -113,6 +114,15 @@ def test_a_copy_with_its_air_or_skull_set_to_zero_is_a_copy(noisy_runs, head, no
         for first in (image, image * part):
             found = mapped(first, other * part)
             assert found is None or not found.is_partial
+
+
+def test_the_edge_of_a_mask_is_no_noise():
+    """What cuts bright scalp off has detail at all scales, which two images of one head share."""
+    rng, places = np.random.default_rng(2), np.indices((48, 48, 48))
+    mask = (places * np.array([1.0, 0.7, 0.4])[:, None, None, None]).sum(axis=0) < 50
+    images = [np.where(mask, 500 + rng.normal(0, 5, mask.shape), 0).astype(np.float32) for _ in range(2)]
+    parts = list(compare_blocks(*images, np.eye(4), np.ones(3), most_coarse=10))
+    assert max(part.fine.max() for part in parts if part.fine.size) < 0.8
 
 
 def test_part_of_the_noise_is_measured(noisy_runs):
