@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.noise.copies import find_copies, find_means, find_redrawn
+from n2a_bids.algorithms.quality.ceiling import count_jumps, wrapping_problem
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import refuse_beyond_memory
@@ -21,6 +22,8 @@ _MOSTLY = 0.5
 """Part of the pixels of an exposure whose saturation leaves others more to say without it."""
 _BY_CHANCE = 100
 """Pixels of a chunk in which one exposure has counts, where another has none in all of it."""
+_MOST_JUMPS = 0.01
+"""Of the pixels, from one end of the range to the other: fewer are hot pixels of a camera."""
 _LARGEST_DIFFERENCE = 0.01
 """Relative: between the pixel sizes of exposures of one field of view."""
 
@@ -70,7 +73,7 @@ def read_fitting(
         reasons |= _of_other_size(sound, sizes)
         reasons |= not_whole({index: image for index, image in sound.items() if index not in reasons})
     for index, image in images.items():
-        if index not in reasons and (problem := _emptiness(image)):
+        if index not in reasons and (problem := _emptiness(image) or _wrapping(image)):
             reasons[index] = problem
     return {index: images[index] for index in left_over(paths, reasons)}, reasons
 
@@ -213,3 +216,14 @@ def _emptiness(image: Micrograph) -> str:
             "pixels; leave it out"
         )
     return ""
+
+
+def _wrapping(image: Micrograph) -> str:
+    """What shows that pixels wrapped as a dark frame was taken off; empty where nothing does."""
+    values = image.pixels
+    n_jumps = count_jumps(values.ravel())
+    is_saturated = 2 * np.count_nonzero(values == image.largest_value) > n_jumps
+    if is_saturated or n_jumps < _MOST_JUMPS * values.size:
+        return ""
+    problem = wrapping_problem(n_jumps, values.size, values.dtype)
+    return f"{image.path}: expected counts that fit into {values.dtype}, found {problem}"

@@ -64,6 +64,7 @@ def odd_exposure(kind, others):
         "copy": (others[1], "a copy of it"),
         "mean": ((others[0].astype(float) + others[1]) / 2, "found a mean of the others"),
         "constant": (np.full_like(like, 7), "one value in all pixels"),
+        "less its dark frame": (like - rng.poisson(like.mean(), like.shape).astype(np.uint16), "as signed"),
     }
     image, words = found[kind]
     return image if kind == "type" else image.astype(np.uint16), words
@@ -72,7 +73,18 @@ def odd_exposure(kind, others):
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize(
     "kind",
-    ["size", "type", "saturated", "mostly saturated", "elsewhere", "copy", "mean", "constant", "damaged"],
+    [
+        "size",
+        "type",
+        "saturated",
+        "mostly saturated",
+        "elsewhere",
+        "copy",
+        "mean",
+        "constant",
+        "less its dark frame",
+        "damaged",
+    ],
 )
 def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
     """Wherever it stands, the first among them; with one other alone, the pair is refused."""
