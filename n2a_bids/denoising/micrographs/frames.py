@@ -12,7 +12,7 @@ from n2a_bids.algorithms.micrographs.frame_drift import FrameDrift, estimate_fra
 from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels
 from n2a_bids.algorithms.micrographs.odd_frames import constant_frames, repeated_frames, unlike_frames
-from n2a_bids.denoising.micrographs.selection import not_whole
+from n2a_bids.denoising.micrographs.selection import not_whole, wrapping_of
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
 
@@ -48,7 +48,7 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
     Raises
     ------
     BIDSDataError
-        If there are fewer frames than groups, or a part of one was lost.
+        If there are fewer frames than groups, a part of one was lost, or negative counts wrapped.
     """
     n_frames = stack.pixels.shape[2]
     if n_frames < n_groups:
@@ -57,6 +57,8 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
             f"{n_frames} pages; ask for fewer groups"
         )
     _refuse_lost_parts(stack)
+    if problem := wrapping_of(replace(stack, pixels=stack.pixels[:, :, :1])):
+        raise BIDSDataError(problem)
     odd = _odd_frames(stack)
     kept = [index for index in range(n_frames) if index not in odd]
     notes = tuple(

@@ -73,7 +73,7 @@ def read_fitting(
         reasons |= _of_other_size(sound, sizes)
         reasons |= not_whole({index: image for index, image in sound.items() if index not in reasons})
     for index, image in images.items():
-        if index not in reasons and (problem := _emptiness(image) or _wrapping(image)):
+        if index not in reasons and (problem := _emptiness(image) or wrapping_of(image)):
             reasons[index] = problem
     return {index: images[index] for index in left_over(paths, reasons)}, reasons
 
@@ -218,7 +218,7 @@ def _emptiness(image: Micrograph) -> str:
     return ""
 
 
-def _wrapping(image: Micrograph) -> str:
+def wrapping_of(image: Micrograph) -> str:
     """What shows that pixels wrapped as a dark frame was taken off; empty where nothing does."""
     values = image.pixels
     n_jumps = count_jumps(values.ravel())

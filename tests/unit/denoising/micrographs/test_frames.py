@@ -59,6 +59,14 @@ def test_the_sums_are_those_of_the_sound_frames(how):
         np.testing.assert_array_equal(group.pixels, expected.pixels)
 
 
+def test_a_movie_less_its_dark_frame_in_unsigned_integers_is_refused():
+    """What became negative is stored as the largest counts."""
+    movie = _movie().astype(np.uint16)
+    dark = np.random.default_rng(5).poisson(movie.mean(), movie.shape).astype(np.uint16)
+    with pytest.raises(BIDSDataError, match="as signed integers"):
+        sum_frames(_stack(movie - dark), 2)
+
+
 @pytest.mark.parametrize("drift", [0.0, 1.5])
 def test_single_events_are_no_saturated_pixels(drift):
     """Cameras that count store 0 and one other value, which may be the largest of the type."""
