@@ -137,7 +137,7 @@ def fine_covariance(image: Volume, flat: Mask, less_flat: Mask) -> NoiseCovarian
     covariance is a product over axes they leave a series along the third that is as correlated as that noise.
     What is anatomy all the same grows with the slope of the tissue: from two parts of it the correlation in
     tissue without any slope is extrapolated. Where that is far, or the order of the differences changes much,
-    the axis counts as white.
+    the axis counts as white, and so do all axes of a few slices.
 
     Parameters
     ----------
@@ -159,8 +159,8 @@ def fine_covariance(image: Volume, flat: Mask, less_flat: Mask) -> NoiseCovarian
 
 def _noise_along(image: Volume, flat: Mask, less_flat: Mask, axis: int) -> tuple[NDArray[np.float64], float]:
     """Correlation of noise 0 to `LARGEST_LAG` voxels apart along an axis, and its standard error."""
-    if image.shape[axis] > 2 * LARGEST_LAG and less_flat.any():
-        low_order, high_order = _DIFFERENCES
+    low_order, high_order = _DIFFERENCES
+    if image.shape[axis] > 2 * LARGEST_LAG and min(image.shape) >= len(high_order) and less_flat.any():
         with_anatomy, _ = _correlate_fine(image, flat, axis, low_order)
         here, error = _correlate_fine(image, flat, axis, high_order)
         next_to_it, _ = _correlate_fine(image, less_flat, axis, high_order)
@@ -178,7 +178,7 @@ def _correlate_fine(
     """The same of differences across the axis."""
     fine, n_alike = image, 1.0
     for other in range(3):
-        if other != axis and image.shape[other] >= len(difference):
+        if other != axis:
             fine = ndimage.correlate1d(fine, difference, axis=other, mode="nearest")
             shared = np.correlate(difference, difference, "full")
             n_alike *= float(((shared / shared.max()) ** 2).sum())

@@ -147,13 +147,12 @@ def _find_colour(
 ) -> tuple[NoiseCovariance | None, float]:
     """Covariance of coloured noise, and the SD of all of it; None and the given SD where it is white."""
     covariance = fine_covariance(image, flat, less_flat)
-    if covariance.is_white:
+    if covariance.is_white or not white_sd > 0:
         return None, white_sd
     kept, detail = 1.0, np.asarray(image, np.float32)
     for axis, (none, one, two) in enumerate(covariance.along_axes[:, :3]):
-        if image.shape[axis] >= len(_DIFFERENCE):
-            detail = ndimage.correlate1d(detail, _DIFFERENCE, axis=axis, mode="nearest")
-            kept *= float(none - 4 / 3 * one + two / 3)
+        detail = ndimage.correlate1d(detail, _DIFFERENCE, axis=axis, mode="nearest")
+        kept *= float(none - 4 / 3 * one + two / 3)
     if kept < _LEAST_KEPT:
         return None, white_sd
     power = np.median(_local_power(detail)[flat])
