@@ -26,7 +26,7 @@ WORTH = [
     ROOT / "docs" / "benchmarks" / "2026-11-27" / f"downstream-{name}.tsv"
     for name in ("summary", "42-brains", "boxes-brains")
 ]
-UNSEEN = ROOT / "docs" / "benchmarks" / "2026-11-28" / "unseen-t1w.tsv"
+UNSEEN = ROOT / "docs" / "benchmarks" / "2026-12-01" / "unseen-t1w.tsv"
 LONGEST_SENTENCE_WORDS, LONGEST_OF_REFERENCE_WORDS = 25, 30
 # One screen and a half.
 MOST_LINES = 90
