@@ -21,6 +21,7 @@ from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
 from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
 from n2a_bids.algorithms.repetitions import Repetitions, spread_channels
+from n2a_bids.io.images import load_volumes
 from n2a_bids.record.denoising import NoiseModelRecord
 
 Volumes = NDArray[np.float32]
@@ -131,8 +132,7 @@ def _load_some(path: Path) -> Volumes:
     proxy = nb.load(path).dataobj
     if math.prod(proxy.shape[3:]) == 1:
         return np.asarray(proxy, dtype=np.float32).reshape(*proxy.shape[:3], 1)
-    chosen = spread_channels(proxy.shape[3], _MOST_VOLUMES)
-    return np.stack([np.asarray(proxy[..., index], dtype=np.float32) for index in chosen], axis=-1)
+    return load_volumes(path, spread_channels(proxy.shape[3], _MOST_VOLUMES))
 
 
 def _find_object(image: Volumes) -> NDArray[np.bool_]:
