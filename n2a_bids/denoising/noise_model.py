@@ -19,7 +19,7 @@ from n2a_bids.algorithms.noise.single_image import single_image_covariance
 from n2a_bids.algorithms.noise.volume_noise import weakest_components_covariance
 from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
-from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
+from n2a_bids.algorithms.preparation.zero_filling import undo_zero_filling
 from n2a_bids.algorithms.repetitions import Repetitions, spread_channels
 from n2a_bids.io.images import load_volumes
 from n2a_bids.record.denoising import NoiseModelRecord
@@ -102,11 +102,11 @@ def _find_covariance(repetitions: Repetitions, noise_sd: Volumes) -> tuple[Noise
 
 def _covariance_alone(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NoiseCovariance:
     """Of one image, which has no component without anatomy: seen on the matrix that was acquired."""
-    shape = find_measured_shape(image, mask)
-    if shape is None:
-        return single_image_covariance(image, mask)
-    measured = single_image_covariance(resize_spectrum(image, shape), resize_mask(mask, shape))
-    return fill_with_zeros(measured, np.divide(shape, image.shape))
+    measured = undo_zero_filling(image, mask)
+    covariance = single_image_covariance(measured.image, measured.mask)
+    if measured.thinned is None:
+        return covariance
+    return fill_with_zeros(covariance, np.divide(measured.image.shape, image.shape))
 
 
 def _matched(images: Volumes, mask: NDArray[np.bool_]) -> tuple[Volumes, float]:

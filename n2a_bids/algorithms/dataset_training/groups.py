@@ -12,7 +12,7 @@ from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
-from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
+from n2a_bids.algorithms.preparation.zero_filling import undo_zero_filling
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix
 from n2a_bids.algorithms.risk.candidates import Candidate
@@ -67,7 +67,10 @@ def prepare_group(
         If a repetition is constant in the mask, a value is not finite, or there is no noise.
     """
     if repetitions.n_repetitions == 1:
-        prepared = _prepare_alone(repetitions, weights)
+        config = SingleConfig(weights, keep_noise_floor=repetitions.real_valued)
+        # Zero-filling makes noise coloured: the image as it was measured.
+        measured = undo_zero_filling(repetitions.data[0, ..., 0], repetitions.mask)
+        prepared, _ = prepare_alone(measured, config)
     else:
         prepared = on_acquired_matrix(prepare(repetitions), context)
     if not np.median(prepared.repetition_noise_sd[prepared.mask]) > 0:
@@ -84,18 +87,6 @@ def prepare_group(
         first = predict(network, prepared.average, noise_sd, device=context.device, memory_gb=memory_gb)
         bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
     return _cut(TrainingGroup(subject, prepared, bias))
-
-
-def _prepare_alone(repetitions: Repetitions, weights: PretrainedWeights | None) -> Prepared:
-    """One image as it was measured: without the zero-filling that makes its noise coloured."""
-    image, mask = repetitions.data[0, ..., 0], repetitions.mask
-    config = SingleConfig(weights, keep_noise_floor=repetitions.real_valued)
-    shape = find_measured_shape(image, mask)
-    if shape is None:
-        return prepare_alone(image, mask, None, config)[0]
-    apart = tuple(slice(None, None, -(-large // small)) for large, small in zip(image.shape, shape))
-    stored = (image[apart], mask[apart])
-    return prepare_alone(resize_spectrum(image, shape), resize_mask(mask, shape), stored, config)[0]
 
 
 def _cut(group: TrainingGroup) -> TrainingGroup:

@@ -9,6 +9,8 @@ noise of the same SD; interpolating back by the same means loses nothing.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
@@ -29,6 +31,36 @@ _LOWEST_EDGE = 0.15
 _FULL = 0.47
 """Cycles per voxel from which on nothing worth the trouble is missing."""
 _LEAST_VOXELS = 24
+
+
+class MeasuredImage(NamedTuple):
+    """An image without zero-filling, and what of the stored one still tells of noise."""
+
+    image: Volume
+    """(X, Y, Z) on the matrix that was acquired; as it was stored where nothing was filled."""
+    mask: Mask
+    thinned: tuple[Volume, Mask] | None
+    """Stored image and its mask, of voxels so far apart that their noise is independent; None where nothing
+    was filled. Its air has the distribution of magnitudes, which cutting frequencies off changes."""
+
+
+def undo_zero_filling(image: Volume, mask: Mask) -> MeasuredImage:
+    """One image as it was measured: where the scanner filled k-space with zeros, without these.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        As stored.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    """
+    shape = find_measured_shape(image, mask)
+    if shape is None:
+        return MeasuredImage(image, mask, None)
+    apart = tuple(
+        slice(None, None, -(-large // small)) for large, small in zip(image.shape, shape, strict=True)
+    )
+    return MeasuredImage(resize_spectrum(image, shape), resize_mask(mask, shape), (image[apart], mask[apart]))
 
 
 def find_measured_shape(image: Volume, mask: Mask) -> tuple[int, int, int] | None:

@@ -22,13 +22,13 @@ from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.single_image import NoiseOfOneImage, estimate_noise
-from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
+from n2a_bids.algorithms.normalization import Volume, match_scales
 from n2a_bids.algorithms.preparation.repetitions import Prepared, find_head, restore
 from n2a_bids.algorithms.preparation.zero_filling import (
+    MeasuredImage,
     enlarge_map,
-    find_measured_shape,
-    resize_mask,
     resize_spectrum,
+    undo_zero_filling,
 )
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.blend import estimate_with_clues
@@ -91,32 +91,30 @@ def denoise(repetitions: Repetitions, config: SingleConfig, context: Context) ->
     if repetitions.real_valued:
         config = replace(config, keep_noise_floor=True)
     image, mask = repetitions.data[0, ..., 0], repetitions.mask
-    shape = find_measured_shape(image, mask)
-    if shape is None:
-        done = _denoise(image, mask, None, config, context)
-    else:
-        measured = resize_spectrum(image, shape)
-        apart = tuple(
-            slice(None, None, -(-large // small)) for large, small in zip(image.shape, shape, strict=True)
-        )
-        stored = (image[apart], mask[apart])
-        small = _denoise(measured, resize_mask(mask, shape), stored, config, context)
-        taken = resize_spectrum(measured - small.data[..., 0], image.shape)
-        record = replace(small.record, warnings=(*small.record.warnings, _filled_words(image.shape, shape)))
-        noise_sd = np.full(image.shape, np.median(small.noise_sd), np.float32)
-        error_sd = enlarge_map(small.uncertainty[..., 0], image.shape)
-        done = DenoisedImage(
-            data=(image - taken)[..., None],
-            noise_sd=noise_sd[..., None],
-            uncertainty=error_sd[..., None],
-            gain=small.gain,
-            record=record,
-        )
+    measured = undo_zero_filling(image, mask)
+    done = _denoise(measured, config, context)
+    if measured.thinned is not None:
+        done = _fill_again(image, measured.image, done)
     empty = find_constant(image)[..., None]
     return replace(
         done,
         data=np.where(empty, image[..., None], done.data),
         uncertainty=np.where(empty, 0, done.uncertainty),
+    )
+
+
+def _fill_again(image: Volume, measured: Volume, small: DenoisedImage) -> DenoisedImage:
+    """The result on the grid of the stored image, from which the interpolated residual is taken."""
+    taken = resize_spectrum(measured - small.data[..., 0], image.shape)
+    warnings = (*small.record.warnings, _filled_words(image.shape, measured.shape))
+    noise_sd = np.full(image.shape, np.median(small.noise_sd), np.float32)
+    error_sd = enlarge_map(small.uncertainty[..., 0], image.shape)
+    return DenoisedImage(
+        data=(image - taken)[..., None],
+        noise_sd=noise_sd[..., None],
+        uncertainty=error_sd[..., None],
+        gain=small.gain,
+        record=replace(small.record, warnings=warnings),
     )
 
 
@@ -128,15 +126,9 @@ def _filled_words(stored: tuple[int, ...], measured: tuple[int, ...]) -> str:
     )
 
 
-def _denoise(
-    image: Volume,
-    mask: Mask,
-    as_stored: tuple[Volume, Mask] | None,
-    config: SingleConfig,
-    context: Context,
-) -> DenoisedImage:
+def _denoise(measured: MeasuredImage, config: SingleConfig, context: Context) -> DenoisedImage:
     watch = Stopwatch(context.clock)
-    prepared, noise = prepare_alone(image, mask, as_stored, config)
+    prepared, noise = prepare_alone(measured, config)
     held_out = hold_out(prepared.mask, context.generator)
     rng = np.random.default_rng(context.draw_seed())
     watch.lap("noise")
@@ -167,28 +159,25 @@ def _denoise(
     return with_uncertainty(denoised, prepared, bias, error_sd)
 
 
-def prepare_alone(
-    image: Volume, mask: Mask, as_stored: tuple[Volume, Mask] | None, config: SingleConfig
-) -> tuple[Prepared, NoiseOfOneImage]:
+def prepare_alone(measured: MeasuredImage, config: SingleConfig) -> tuple[Prepared, NoiseOfOneImage]:
     """The image in z-scores, and its noise in these.
 
     Parameters
     ----------
-    image : (X, Y, Z) float32 array
-    mask : (X, Y, Z) bool array
-    as_stored : (image, mask) or None
-        Before zero-filling was undone, where it was.
+    measured : MeasuredImage
+        Without zero-filling.
 
     Raises
     ------
     ValueError
         If a value is not finite.
     """
+    image, mask, thinned = measured
     if not np.isfinite(image).all():
         raise ValueError("the image contains NaN or infinite values")
     (scale,) = match_scales(image[None], mask)
     scaled = scale.apply(image)
-    stored = None if as_stored is None else (scale.apply(as_stored[0]), as_stored[1])
+    stored = None if thinned is None else (scale.apply(thinned[0]), thinned[1])
     noise = estimate_noise(scaled, mask, stored)
     if config.noise_sd is not None:
         level = config.noise_sd / scale.gain
