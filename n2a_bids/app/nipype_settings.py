@@ -17,6 +17,8 @@ _STAMP = re.compile(r"^(stdout|stderr) [\d-]+T[\d:.]+:")
 _CLOCK = "%H:%M:%S"
 _SAID_ELSEWHERE = re.compile(
     r"Storing result file without outputs|\[Node\] Error on|could not run node|Node \S+ failed to run on host"
+    # Of a finished step whose files are gone, which runs again; nothing is wrong with nipype.
+    r"|No metadata was found in the pkl file"
 )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, traits
+from nipype.interfaces.base import traits
 
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
+from n2a_bids.interfaces.resumable import StepInputSpec
 
 
-class AlignmentLimitsInputSpec(BaseInterfaceInputSpec):
+class AlignmentLimitsInputSpec(StepInputSpec):
     """The fields of `QCThresholds`; without them nothing is refused."""
 
     min_correlation = traits.Float(-1.0, usedefault=True, desc="see QCThresholds")

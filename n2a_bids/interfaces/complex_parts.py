@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.preparation.demodulation import (
@@ -19,7 +19,7 @@ from n2a_bids.algorithms.preparation.demodulation import (
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.dataset.read.complex_parts import combine, phase_scale
 from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeriesInputSpec, read_acquired
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load, load_along, save_like
 
 Values = NDArray[np.float32]
@@ -31,7 +31,7 @@ _FEW_VOLUMES = 5
 """That tell how smooth the phase of a series is."""
 
 
-class _DemodulateInputSpec(BaseInterfaceInputSpec):
+class _DemodulateInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="magnitude or real part, 3D or 4D")
     second_file = traits.Str(desc="phase or imaginary part; empty for a magnitude that has none")
     form = traits.Enum(
@@ -101,7 +101,7 @@ class Demodulate(ResumableInterface):
             ]
 
 
-class _RestorePhaseInputSpec(BaseInterfaceInputSpec):
+class _RestorePhaseInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="real-valued image, denoised")
     phase_file = File(exists=True, mandatory=True, desc="smooth phase, radians, on its grid")
     sidecar = traits.Dict(mandatory=True, desc="of the real-valued image")

@@ -18,14 +18,14 @@ from nipype.interfaces.base import (
 
 from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import Declared, declared_fields
-from n2a_bids.interfaces.resumable import Resumable
+from n2a_bids.interfaces.resumable import HashedNames, Resumable
 from n2a_bids.io.json import sidecar_path
 from n2a_bids.system.child import child_environment, raise_if_killed
 from n2a_bids.system.gpu_slot import gpu_slot, visible_gpus
 from n2a_bids.system.progress import FILE_NAME, PROGRESS_FILE, WANTS_FILES
 
 
-class _FilesInputSpec(CommandLineInputSpec):
+class _FilesInputSpec(HashedNames, CommandLineInputSpec):
     in_files = InputMultiObject(
         File(exists=True), argstr="%s", position=0, mandatory=True, desc="aligned repetitions, one grid"
     )

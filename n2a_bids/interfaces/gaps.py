@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.denoising.warnings import describe_specks
 from n2a_bids.enumeration import enumerated
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gaps import stored_limits, write_gaps
 from n2a_bids.io.images import load, save_like
 
@@ -22,7 +22,7 @@ _MOST_NAMED = 5
 """Slices named one by one."""
 
 
-class _FindGapsInputSpec(BaseInterfaceInputSpec):
+class _FindGapsInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="images, 3D, as acquired")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -22,11 +21,11 @@ from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
 from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.image_checks import check_image
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load, load_mask
 
 
-class _CheckImagesInputSpec(BaseInterfaceInputSpec):
+class _CheckImagesInputSpec(StepInputSpec):
     # Not File(exists=True): a missing file is explained when the node runs, not when the graph is built.
     in_files = traits.List(traits.Str(), mandatory=True, desc="images of one unit")
     second_files = traits.List(traits.Str(), desc="phases or imaginary parts of them, to be checked, too")
@@ -61,7 +60,7 @@ those shifted by 15 mm 12 to 16 mm off."""
 _EQUAL_SIZES = 0.05
 
 
-class _InspectInputsInputSpec(BaseInterfaceInputSpec):
+class _InspectInputsInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="images of one unit, 3D, as acquired")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
     names = traits.List(traits.Str(), desc="of the images, for messages; those of the files by default")

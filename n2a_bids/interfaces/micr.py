@@ -10,7 +10,6 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     Directory,
     File,
     InputMultiObject,
@@ -25,7 +24,7 @@ from n2a_bids.denoising.micrographs.frames import sum_frames
 from n2a_bids.denoising.micrographs.rounding import with_rounding
 from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
 from n2a_bids.interfaces.derivatives.sidecars import completed_record
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.files import content_digest, copy_whole, write_whole
 from n2a_bids.io.images import load
 from n2a_bids.io.json import read_typed, record_text, sidecar_path, sidecar_text
@@ -40,7 +39,7 @@ _NO_SIZE = (
 )
 
 
-class _AlignExposuresInputSpec(BaseInterfaceInputSpec):
+class _AlignExposuresInputSpec(StepInputSpec):
     in_files = InputMultiObject(
         traits.Either(File(exists=True), Directory(exists=True)),
         mandatory=True,
@@ -165,7 +164,7 @@ _WORDS = {
 }
 
 
-class _WriteMicrographsInputSpec(BaseInterfaceInputSpec):
+class _WriteMicrographsInputSpec(StepInputSpec):
     denoised = File(exists=True, mandatory=True, desc="denoised image, NIfTI")
     mean = File(exists=True, mandatory=True, desc="mean of the exposures, NIfTI")
     residual = File(exists=True, mandatory=True, desc="mean minus denoised, NIfTI")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     InputMultiObject,
     TraitedSpec,
@@ -29,7 +28,7 @@ from n2a_bids.dataset.templates.regions import find_atlas, read_region_names
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, mask_in_world, same_grid, save_like
 from n2a_bids.io.json import read_typed, write_record
@@ -44,7 +43,7 @@ _LARGEST_NUMBER = 2**24
 """Of a region: ANTs holds them in single precision."""
 
 
-class _FindRegionsInputSpec(BaseInterfaceInputSpec):
+class _FindRegionsInputSpec(StepInputSpec):
     regions = traits.Str(mandatory=True, desc="segmentation of TemplateFlow, or path of one")
     template = traits.Str(desc="with a path: the T1w image that it lies on")
     superseded = traits.List(
@@ -100,7 +99,7 @@ def _region_numbers(labels: Path) -> list[int]:
     return [int(number) for number in numbers]
 
 
-class _PlaceRegionsInputSpec(BaseInterfaceInputSpec):
+class _PlaceRegionsInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="mean image, or mean b0")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     labels_file = File(exists=True, mandatory=True, desc="regions, in the world of the template")
@@ -152,7 +151,7 @@ class PlaceRegions(ResumableInterface):
         return save_like(mask_in_world(brain, template), template, target, np.uint8)
 
 
-class _RegionalNoiseInputSpec(BaseInterfaceInputSpec):
+class _RegionalNoiseInputSpec(StepInputSpec):
     labels_file = File(exists=True, mandatory=True, desc="regions on the grid of the result")
     names = traits.Dict(traits.Int(), traits.Str(), mandatory=True, desc="of all regions, by number")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")

@@ -1,10 +1,29 @@
-"""Base classes of nodes: a step whose files are gone from the work directory runs again."""
+"""Base classes of nodes: a step whose files are gone, or have other names, runs again."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import SimpleInterface
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface
+
+
+class HashedNames:
+    """Makes the names of files a part of what a step depends on, beside what they contain.
+
+    Records and warnings name the images that they speak of. nipype knows a file by its content alone, and
+    would tell of ``run-2`` what has been named ``run-3`` since. Folders do not count: a dataset may be moved.
+    """
+
+    def _get_sorteddict(self, objekt: Any, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_sorteddict(objekt, *args, **kwargs)
+        # Of a string that is no file, nipype gives back the string itself.
+        is_file = isinstance(objekt, str) and found is not objekt
+        return (Path(objekt).name, found) if is_file else found
+
+
+class StepInputSpec(HashedNames, BaseInterfaceInputSpec):
+    """Inputs of a step: it runs again where the content or the name of a file has changed."""
 
 
 class Resumable:
@@ -25,3 +44,5 @@ class Resumable:
 
 class ResumableInterface(Resumable, SimpleInterface):
     """An interface in Python: its outputs are set in ``_results``."""
+
+    input_spec = StepInputSpec

@@ -6,20 +6,19 @@ import os
 from pathlib import Path
 
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
     traits,
 )
 
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.training.groups import AlignedGroup, write_groups
 
 GROUP_FILE = "group.json"
 
 
-class _ListTrainingGroupInputSpec(BaseInterfaceInputSpec):
+class _ListTrainingGroupInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="aligned repetitions, or one image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, or pixels that count, on their grid")
     measured_file = File(exists=True, desc="runs measured at each voxel, where some have gaps")

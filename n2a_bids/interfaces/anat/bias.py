@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.system.child import run_ants
 
 
-class _BiasCorrectInputSpec(BaseInterfaceInputSpec):
+class _BiasCorrectInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid: where the field is estimated")
     sidecar = traits.Dict(desc="sidecar of the image")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -30,7 +29,7 @@ from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import check_brain, check_given_mask, packaged_template, write_brain_mask
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
 
@@ -43,7 +42,7 @@ class _MaskOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="mask, uint8, on the grid of the image")
 
 
-class _HeadInputSpec(BaseInterfaceInputSpec):
+class _HeadInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="head, of any contrast")
     is_ratio = traits.Bool(False, usedefault=True, desc="a UNIT1, whose air is noise of its whole range")
 
@@ -130,7 +129,7 @@ class TemplateBrainMask(ResumableInterface):
         return runtime
 
 
-class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):
+class _GivenBrainMaskInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image that needs a mask")
     mask_file = File(exists=True, mandatory=True, desc="brain mask in the same world coordinates")
     owner_file = File(exists=True, desc="head that the mask lies on; the image itself if not given")

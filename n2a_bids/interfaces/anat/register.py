@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -19,7 +18,7 @@ from n2a_bids.algorithms.quality.mask_checks import cut_share
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import finest_images, load, load_mask
 
@@ -31,7 +30,7 @@ _EQUAL_CUT = 0.1
 """Of the area of the brain: the brain stem, where it leaves the view, has 0.04."""
 
 
-class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
+class _ChooseReferenceInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
     mask_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="their brain masks")
     gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
@@ -173,7 +172,7 @@ def _reason(ratio: float, largest: float) -> str:
     return f"largest {contrast} ({ratio:.2f})"
 
 
-class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
+class _RegisterRigidInputSpec(StepInputSpec):
     reference_file = File(exists=True, mandatory=True, desc="fixed image")
     reference_mask = File(exists=True, mandatory=True, desc="its brain mask")
     moving_file = File(exists=True, mandatory=True, desc="moving image")

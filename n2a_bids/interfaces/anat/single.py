@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     isdefined,
     traits,
@@ -16,14 +15,14 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
 from n2a_bids.interfaces.anat.align import AlignedOutputSpec
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, load_mask, save_like
 from n2a_bids.io.json import write_record
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
 
-class _KeepSingleInputSpec(BaseInterfaceInputSpec):
+class _KeepSingleInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=1, maxlen=1, desc="the image")
     mask_files = traits.List(File(exists=True), mandatory=True, minlen=1, maxlen=1, desc="its brain mask")
     gap_files = traits.List(traits.Str(), mandatory=True, desc="map of what was not measured, or empty")

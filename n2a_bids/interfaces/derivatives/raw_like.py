@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import TraitedSpec, isdefined, traits
 
 from n2a_bids.dataset.write.raw_like.fieldmaps import (
     copied_identifiers,
@@ -16,7 +16,7 @@ from n2a_bids.dataset.write.raw_like.names import DENOISED_FROM, write_raw_like_
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.json import listed
 from n2a_bids.record.typed_json import JsonObject
 
@@ -26,7 +26,7 @@ _OF_DENOISING += ("SoftwareVersion", "NoiseFloorRemoved")
 _OF_DERIVATIVES = ("Sources", "SpatialReference", "SkullStripped", "Alignment")
 
 
-class _DescribeOwnGridsInputSpec(BaseInterfaceInputSpec):
+class _DescribeOwnGridsInputSpec(StepInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised series on the common grid")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
     sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series")
@@ -75,7 +75,7 @@ def _mask_sidecar(source: str) -> JsonObject:
     }
 
 
-class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
+class _DescribeRawLikeInputSpec(StepInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised image")
     metadata = traits.List(
         traits.Dict(), desc="metadata of each series that may be written; none for a T1w image"
@@ -131,7 +131,7 @@ class DescribeRawLike(ResumableInterface):
         return {DENOISED_FROM: [uri.removeprefix("bids:raw:") for uri in sources]}
 
 
-class _CopyFieldMapsInputSpec(BaseInterfaceInputSpec):
+class _CopyFieldMapsInputSpec(StepInputSpec):
     written = traits.List(traits.Str(), mandatory=True, desc="files of one group of series, in place")
     series = traits.Dict(
         traits.Str(), traits.Str(), mandatory=True, desc="every series of the participant, and its new name"

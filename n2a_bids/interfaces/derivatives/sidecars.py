@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nibabel as nb
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -34,14 +33,14 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import (
     uncertainty_sidecar,
 )
 from n2a_bids.interfaces.image_checks import were_stripped
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
 
 
-class _DescribeResultsInputSpec(BaseInterfaceInputSpec):
+class _DescribeResultsInputSpec(StepInputSpec):
     datatype = traits.Enum("anat", "dwi", mandatory=True, desc="T1w images or diffusion series")
     record_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     DynamicTraitedSpec,
     File,
     TraitedSpec,
@@ -17,13 +16,13 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.files import copied_whole, write_whole
 from n2a_bids.io.json import sidecar_path, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
 
-class _WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
+class _WriteDerivativesInputSpec(DynamicTraitedSpec, StepInputSpec):
     targets = traits.Dict(
         traits.Str(), traits.List(traits.Str()), mandatory=True, desc="for each name, where its files go"
     )
@@ -99,7 +98,7 @@ def _as_list(paths: Path | Sequence[Path]) -> list[str]:
     return [os.fspath(path) for path in ([paths] if isinstance(paths, Path) else paths)]
 
 
-class _SelectInputSpec(BaseInterfaceInputSpec):
+class _SelectInputSpec(StepInputSpec):
     values = traits.List(traits.Str(), mandatory=True, desc="one value per repetition")
     indices = traits.List(traits.Int(), mandatory=True, desc="which to keep")
 

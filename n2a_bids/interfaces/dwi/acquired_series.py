@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table
+from n2a_bids.interfaces.resumable import StepInputSpec
 from n2a_bids.io.images import load
 from n2a_bids.io.transforms import read_transforms
 
 
-class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
+class AcquiredSeriesInputSpec(StepInputSpec):
     """Series as acquired, each in its native space, and the motion and distortion that were found in them."""
 
     in_files = traits.List(File(exists=True), mandatory=True, desc="series as acquired, of equal length")

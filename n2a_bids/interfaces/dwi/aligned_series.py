@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, isdefined, traits
+from nipype.interfaces.base import isdefined, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
@@ -18,13 +18,14 @@ from n2a_bids.algorithms.quality.spoiled_runs import SpoiledRun, find_spoiled_se
 from n2a_bids.algorithms.registration.dwi_resampling import lowest_weighting, mean_b0
 from n2a_bids.algorithms.transforms import Matrix
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow
+from n2a_bids.interfaces.resumable import StepInputSpec
 from n2a_bids.io.images import load, load_volumes, save_like
 
 _COMPARED_VOLUMES = 16
 """Of each series, spread over it: what spoils a series as a whole shows in them."""
 
 
-class LossesInputSpec(BaseInterfaceInputSpec):
+class LossesInputSpec(StepInputSpec):
     """What `PickVolumes` found of slices that lost their signal."""
 
     lost_slices = traits.List(

@@ -5,18 +5,18 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 
 from n2a_bids.algorithms.noise.copies import find_repeated_volumes
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_series_noise
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.interfaces.anat.copies import copy_reasons, partial_warnings
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load
 
 
-class _FindSeriesCopiesInputSpec(BaseInterfaceInputSpec):
+class _FindSeriesCopiesInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="series with corresponding volumes")
     bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
     bvec_files = traits.List(File(exists=True), mandatory=True, desc="directions of each")

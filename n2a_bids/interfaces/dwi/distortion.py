@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
@@ -18,7 +18,7 @@ from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_ov
 from n2a_bids.algorithms.shading import ANY, DISTORTED, relative_shading, shaded_alike
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gradients import phase_encoding_of
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import write_record
@@ -63,7 +63,7 @@ def still_pair(first: NDArray[np.float32], second: NDArray[np.float32]) -> PairC
     return PairCorrection(nothing, nothing, np.eye(4), (first, second), 0, 0.0, True)
 
 
-class _EstimateDistortionInputSpec(BaseInterfaceInputSpec):
+class _EstimateDistortionInputSpec(StepInputSpec):
     b0_files = traits.List(
         File(exists=True), minlen=2, maxlen=2, mandatory=True, desc="mean b0 of each series, as acquired"
     )

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import eddy_displacement_mm, measure_motion
 from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
 from n2a_bids.algorithms.transforms import voxel_sizes_mm, world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_transforms
 from n2a_bids.record.alignment import RegistrationRecord
 
 
-class _KeepInPlaceInputSpec(BaseInterfaceInputSpec):
+class _KeepInPlaceInputSpec(StepInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="the series, as a list of one")
     b0_files = traits.List(File(exists=True), mandatory=True, desc="its mean b0")
     motion_files = traits.List(File(exists=True), mandatory=True, desc="JSON: its world to each volume's")

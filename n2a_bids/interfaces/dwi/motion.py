@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
@@ -23,7 +23,7 @@ from n2a_bids.algorithms.shading import register_shaded_series
 from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import (
@@ -181,7 +181,7 @@ def _align_shell(
     return Affine(read_itk_transform(Path(files["out_file"]))).between_voxels(affine, affine)
 
 
-class _RegisterSeriesInputSpec(BaseInterfaceInputSpec):
+class _RegisterSeriesInputSpec(StepInputSpec):
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each series, as acquired")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
     names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -25,7 +24,7 @@ from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain, find_brain
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, first_volume, read_table
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, superior_axis
 from n2a_bids.io.images import load, load_along, save_like
@@ -113,7 +112,7 @@ def _no_other_shell(lowest: NDArray, other: NDArray) -> NDArray[np.float64]:
     raise AssertionError("b0s are one shell")
 
 
-class _ShareDisplacementInputSpec(BaseInterfaceInputSpec):
+class _ShareDisplacementInputSpec(StepInputSpec):
     displacement_files = traits.List(
         File(exists=True), mandatory=True, desc="of the first series, and of one of opposite phase encoding"
     )

@@ -10,7 +10,6 @@ from typing import get_args
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -33,7 +32,7 @@ from n2a_bids.denoising.volume_checks import check_signal, refuse_empty_volumes
 from n2a_bids.denoising.warnings import describe_specks
 from n2a_bids.external.b0_brain import Method
 from n2a_bids.interfaces.gaps import describe_dark_slices
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.images import load, save_like
@@ -44,7 +43,7 @@ def b0_threshold_trait() -> traits.Float:
     return traits.Float(B0_THRESHOLD, usedefault=True, desc="largest b-value that counts as b0, in s/mm2")
 
 
-class B0BrainInputSpec(BaseInterfaceInputSpec):
+class B0BrainInputSpec(StepInputSpec):
     """How an interface finds the brain in a b0."""
 
     b0_mask_method = traits.Enum(*get_args(Method), usedefault=True, desc="see --dwi-mask-method")
@@ -58,7 +57,7 @@ def set_shared_inputs(workflow: Workflow, values: Mapping[str, object]) -> None:
         inputs.trait_set(**{key: values[key] for key in values.keys() & set(inputs.copyable_trait_names())})
 
 
-class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
+class MaskedSeriesInputSpec(StepInputSpec):
     """A series with its table and mask."""
 
     in_file = File(exists=True, mandatory=True, desc="diffusion series")
@@ -84,7 +83,7 @@ def read_series_table(inputs: TraitedSpec, index: int, affine: NDArray[np.float6
     return read_gradients(*files, affine, b0_threshold=inputs.b0_threshold)
 
 
-class _PickVolumesInputSpec(BaseInterfaceInputSpec):
+class _PickVolumesInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="diffusion series")
     bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
     bvec_file = File(exists=True, mandatory=True, desc="directions, FSL format")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     InputMultiObject,
     TraitedSpec,
@@ -27,7 +26,7 @@ from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
 from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.denoising import DenoisingRecord
@@ -68,7 +67,7 @@ class WriteFigures(WriteDerivatives):
                 Path(target).unlink(missing_ok=True)
 
 
-class _MaskContoursInputSpec(BaseInterfaceInputSpec):
+class _MaskContoursInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image under the contour, 3D")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
 
@@ -83,7 +82,7 @@ class MaskContours(FigureInterface):
         return viz.mask_contours(scene.volumes[0], scene.frame)
 
 
-class _AlignmentFlickerInputSpec(BaseInterfaceInputSpec):
+class _AlignmentFlickerInputSpec(StepInputSpec):
     reference_file = File(exists=True, mandatory=True, desc="repetition that the others are aligned to, 3D")
     before_file = File(exists=True, mandatory=True, desc="repetition before alignment, any grid")
     after_file = File(exists=True, mandatory=True, desc="repetition after alignment, any grid")
@@ -105,7 +104,7 @@ class AlignmentFlicker(FigureInterface):
         )
 
 
-class _ImagesInputSpec(BaseInterfaceInputSpec):
+class _ImagesInputSpec(StepInputSpec):
     mean_file = File(exists=True, mandatory=True, desc="plain mean of the aligned repetitions")
     denoised_file = File(exists=True, mandatory=True, desc="denoised image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
@@ -184,7 +183,7 @@ class ResidualMap(FigureInterface):
         )
 
 
-class _NoiseMapInputSpec(BaseInterfaceInputSpec):
+class _NoiseMapInputSpec(StepInputSpec):
     noise_sd_file = File(exists=True, mandatory=True, desc="noise SD of one repetition, 3D or 4D")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
@@ -203,7 +202,7 @@ class NoiseMap(FigureInterface):
         return viz.noise_map(scene.volumes[0], scene.frame, self.inputs.title)
 
 
-class _UncertaintyMapInputSpec(BaseInterfaceInputSpec):
+class _UncertaintyMapInputSpec(StepInputSpec):
     uncertainty_file = File(
         exists=True, mandatory=True, desc="expected error (SD), 3D, or 4D with one map for each shell"
     )
@@ -239,7 +238,7 @@ class UncertaintyMap(FigureInterface):
         return int(map_of_volumes(shells)[self.inputs.volume])
 
 
-class _RecordInputSpec(BaseInterfaceInputSpec):
+class _RecordInputSpec(StepInputSpec):
     record_file = File(exists=True, mandatory=True, desc="record written by n2a-tools denoise")
 
 

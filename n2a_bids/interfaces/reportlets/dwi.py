@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel as nb
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
+from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
 from n2a_bids import viz
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table, read_shells
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
 from n2a_bids.interfaces.reportlets.scene import load_display
+from n2a_bids.interfaces.resumable import StepInputSpec
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord
 
 
-class _DistortionFlickerInputSpec(BaseInterfaceInputSpec):
+class _DistortionFlickerInputSpec(StepInputSpec):
     before_files = InputMultiObject(
         File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s before correction, any grid"
     )
@@ -38,7 +39,7 @@ class DistortionFlicker(FigureInterface):
         return viz.distortion_flicker(*scene.volumes, scene.frame, names=self.inputs.labels)
 
 
-class _TensorMapsInputSpec(BaseInterfaceInputSpec):
+class _TensorMapsInputSpec(StepInputSpec):
     fa_mean_file = File(exists=True, mandatory=True, desc="FA from the mean, 3D")
     fa_denoised_file = File(exists=True, mandatory=True, desc="FA from the denoised series, 3D")
     v1_mean_file = File(exists=True, desc="first eigenvector of the mean, (X, Y, Z, 3)")
@@ -61,7 +62,7 @@ class TensorMaps(FigureInterface):
         return viz.tensor_maps(*fa.volumes, fa.frame, directions=directions, before=self.inputs.before)
 
 
-class _GradientPlotInputSpec(BaseInterfaceInputSpec):
+class _GradientPlotInputSpec(StepInputSpec):
     bval_files = InputMultiObject(File(exists=True), mandatory=True, desc="bval of each series, FSL format")
     bvec_files = InputMultiObject(File(exists=True), mandatory=True, desc="bvec of each series, FSL format")
     image_files = InputMultiObject(
@@ -83,7 +84,7 @@ class GradientPlot(FigureInterface):
         return viz.gradient_plot([(find_shells(table), table.bvecs) for table in tables], labels)
 
 
-class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
+class _VolumeQualityInputSpec(StepInputSpec):
     mean_file = File(
         exists=True, mandatory=True, desc="plain mean of the repetitions, or the single series, 4D"
     )
@@ -117,7 +118,7 @@ class VolumeQuality(FigureInterface):
         )
 
 
-class _VolumeMotionInputSpec(BaseInterfaceInputSpec):
+class _VolumeMotionInputSpec(StepInputSpec):
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment of the series")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     InputMultiObject,
     TraitedSpec,
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load
 from n2a_bids.io.json import read_typed, record_text
@@ -30,7 +29,7 @@ _VIEWER_EDGE = 1536
 """Pixels of the middle of an image that the viewer shows."""
 
 
-class _ImagesInputSpec(BaseInterfaceInputSpec):
+class _ImagesInputSpec(StepInputSpec):
     out_files = InputMultiObject(File(exists=True), mandatory=True, desc="aligned exposures")
     mean = File(exists=True, mandatory=True, desc="mean of the exposures")
     denoised = File(exists=True, mandatory=True, desc="denoised image")
@@ -70,7 +69,7 @@ class MicrographResidual(FigureInterface):
         return viz.residual_picture(_plane(self.inputs.residual), noise_sd)
 
 
-class _RingsInputSpec(BaseInterfaceInputSpec):
+class _RingsInputSpec(StepInputSpec):
     record_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
     mean = File(exists=True, mandatory=True, desc="mean of the exposures")
     denoised = File(exists=True, mandatory=True, desc="denoised image")
@@ -93,7 +92,7 @@ class RingChart(FigureInterface):
         )
 
 
-class _DriftInputSpec(BaseInterfaceInputSpec):
+class _DriftInputSpec(StepInputSpec):
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+from nipype.interfaces.base import File, traits
 
 from n2a_bids import viz
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
 from n2a_bids.interfaces.reportlets.scene import load_display
+from n2a_bids.interfaces.resumable import StepInputSpec
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.regions import RegionsRecord
 
 
-class _RegionOverlayInputSpec(BaseInterfaceInputSpec):
+class _RegionOverlayInputSpec(StepInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image under the regions, 3D")
     labels_file = File(exists=True, mandatory=True, desc="regions, same grid")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
@@ -29,7 +30,7 @@ class RegionOverlay(FigureInterface):
         return viz.region_flicker(*scene.volumes, scene.frame)
 
 
-class _RegionChartInputSpec(BaseInterfaceInputSpec):
+class _RegionChartInputSpec(StepInputSpec):
     record_file = File(exists=True, mandatory=True, desc="record of the regions")
     single = traits.Bool(False, usedefault=True, desc="one image, which is its own mean")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.repetitions import spread_channels
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
 from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
-from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import record_text
 from n2a_bids.viz.viewer import ViewerGroup, encode_groups
@@ -30,7 +29,7 @@ _MOST_SHELLS = 5
 """Of a series; of more, evenly spaced ones are shown."""
 
 
-class _ViewerInputSpec(BaseInterfaceInputSpec):
+class _ViewerInputSpec(StepInputSpec):
     mean_file = File(
         exists=True, mandatory=True, desc="image before denoising: the mean, or the single image"
     )

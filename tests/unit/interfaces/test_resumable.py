@@ -15,7 +15,7 @@ import n2a_bids.interfaces
 from n2a_bids.app.nipype_settings import configure_nipype
 from n2a_bids.config import DebugConfig
 from n2a_bids.interfaces.gaps import FindGaps
-from n2a_bids.interfaces.resumable import Resumable
+from n2a_bids.interfaces.resumable import HashedNames, Resumable
 
 
 def find_gaps(images: list[Path], work: Path) -> list[Path]:
@@ -48,8 +48,19 @@ def test_a_step_makes_its_files_again(tmp_path, noisy_runs, affine):
     assert find_gaps([image], tmp_path / "work") == [made] and made.is_file()
 
 
+def test_a_step_follows_an_image_that_was_renamed(tmp_path, noisy_runs, affine):
+    """What was made of it would be taken for another run: records and warnings tell its name."""
+    head = noisy_runs(1)[0].astype(np.float32)
+    head[:, 30:, :16] = np.nan
+    image = tmp_path / "sub-01_run-2_T1w.nii.gz"
+    nb.Nifti1Image(head, affine).to_filename(image)
+    assert [path.name for path in find_gaps([image], tmp_path / "work")] == [image.name]
+    renamed = image.rename(tmp_path / "sub-01_run-3_T1w.nii.gz")
+    assert [path.name for path in find_gaps([renamed], tmp_path / "work")] == [renamed.name]
+
+
 def test_all_steps_are_resumable():
-    """One that is not would leave a resumed run without its outputs."""
+    """One that is not would leave a resumed run without its outputs, or with those of files renamed since."""
     names = [one.name for one in pkgutil.walk_packages(n2a_bids.interfaces.__path__, "n2a_bids.interfaces.")]
     found = {
         one
@@ -60,3 +71,5 @@ def test_all_steps_are_resumable():
     ours = {one for one in found if one.__module__.startswith("n2a_bids")}
     assert len(ours) > 30
     assert not [one.__name__ for one in ours if not issubclass(one, Resumable)]
+    specs = {one.input_spec for one in ours if one.input_spec}
+    assert not [one.__name__ for one in specs if not issubclass(one, HashedNames)]
