@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
 
 
 class HashedNames:
@@ -25,6 +25,8 @@ class HashedNames:
 class StepInputSpec(HashedNames, BaseInterfaceInputSpec):
     """Inputs of a step: it runs again where the content or the name of a file has changed."""
 
+    interface = traits.Str(desc="class of the step, by which nipype tells it from another; not to be given")
+
 
 class Resumable:
     """Lets nipype run a finished step again whose files are not there any more.
@@ -43,6 +45,14 @@ class Resumable:
 
 
 class ResumableInterface(Resumable, SimpleInterface):
-    """An interface in Python: its outputs are set in ``_results``."""
+    """An interface in Python: its outputs are set in ``_results``.
+
+    Its name is one of its inputs. Two methods for one thing have nodes of one name and may have equal inputs,
+    of which alone nipype would think that the other method had run already.
+    """
 
     input_spec = StepInputSpec
+
+    def __init__(self, *args: Any, **inputs: Any):
+        super().__init__(*args, **inputs)
+        self.inputs.interface = type(self).__name__

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype import Node
+from nipype import MapNode, Node
+from nipype import config as nipype_config
 from nipype.interfaces.base import CommandLine, SimpleInterface
 
 import n2a_bids.interfaces
 from n2a_bids.app.nipype_settings import configure_nipype
 from n2a_bids.config import DebugConfig
+from n2a_bids.interfaces.anat.mask import BrainMask, NetworkBrainMask
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.resumable import HashedNames, Resumable
 
@@ -57,6 +59,22 @@ def test_a_step_follows_an_image_that_was_renamed(tmp_path, noisy_runs, affine):
     assert [path.name for path in find_gaps([image], tmp_path / "work")] == [image.name]
     renamed = image.rename(tmp_path / "sub-01_run-3_T1w.nii.gz")
     assert [path.name for path in find_gaps([renamed], tmp_path / "work")] == [renamed.name]
+
+
+def test_another_method_is_not_taken_for_finished(tmp_path):
+    """Both take one head and have nodes of one name: a resumed run would keep the mask of the other."""
+    configure_nipype(DebugConfig())
+    image = tmp_path / "sub-01_T1w.nii.gz"
+    nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)).to_filename(image)
+    nodes = [
+        MapNode(step(), "in_file", name="brain", base_dir=str(tmp_path))
+        for step in (BrainMask, NetworkBrainMask, BrainMask)
+    ]
+    for node in nodes:
+        node.config = nipype_config._sections
+        node.inputs.in_file = [str(image)]
+    first, other, again = (node._get_hashval()[1] for node in nodes)
+    assert first == again != other
 
 
 def test_all_steps_are_resumable():
