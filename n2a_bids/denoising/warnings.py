@@ -270,8 +270,11 @@ def filter_warnings(record: DenoisingRecord) -> list[str]:
     if model is None or not model.looks_filtered or model.fwhm_voxels is None:
         return []
     widths = " x ".join(f"{width:.1f}" for width in model.fwhm_voxels)
+    # Vessels that a contrast agent brightened in one of two runs are as smooth as filtered noise.
+    compared = model.source == "differences of repetitions"
+    otherwise = ", or they differ in more than noise (contrast agent in one)" if compared else ""
     return [
         f"the noise of neighbouring voxels hangs together (FWHM {widths} voxels) more than the acquired part "
         "of k-space explains: the images look filtered, interpolated or denoised by the scanner or before "
-        "they came here; give them as reconstructed, where you can"
+        f"they came here{otherwise}; give them as reconstructed, where you can"
     ]

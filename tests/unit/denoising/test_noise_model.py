@@ -106,6 +106,16 @@ def test_filtered_images_are_named():
         assert bool(filter_warnings(record)) == is_named, kind
 
 
+@pytest.mark.parametrize(
+    ("source", "may_differ"), [("differences of repetitions", True), ("fine detail of the image", False)]
+)
+def test_what_one_repetition_alone_shows_is_no_filter(source, may_differ):
+    """Vessels after contrast agent: seen in differences, they are as smooth as filtered noise."""
+    model = NoiseModelRecord(source=source, looks_filtered=True, fwhm_voxels=(1.4, 1.4, 1.4))
+    (warning,) = filter_warnings(DenoisingRecord(noise_model=model))
+    assert ("contrast agent in one" in warning) is may_differ
+
+
 @pytest.mark.parametrize("kind", ["white", "zero-filled by 2", "Gaussian of 2 voxels"])
 def test_one_image_tells_it_by_its_fine_detail(kind):
     """The anatomy of one image, in which all neighbours are alike, is no smooth noise."""
