@@ -129,7 +129,10 @@ def lies_on(measured: Mask | None, positions: NDArray[np.floating]) -> Mask | bo
 
 
 def find_zone(image: Volume, least_voxels: float, value: float | None = None) -> Mask:
-    """Find areas of one value: of the smallest of all, or of one that reaches the border of the grid.
+    """Find areas of one value: the smallest of all, or one at the border of the grid.
+
+    Of the largest value only those that hold a corner of the grid, where there is air: others are tissue that
+    was too bright to be stored.
 
     Parameters
     ----------
@@ -155,21 +158,24 @@ def find_zone(image: Volume, least_voxels: float, value: float | None = None) ->
     if not n_parts:
         return zone
     sizes, boxes = np.bincount(parts.ravel()), ndimage.find_objects(parts)
+    corners = np.ix_(*((0, size - 1) for size in image.shape))
     for label in np.flatnonzero(sizes[1:] >= least_voxels) + 1:
         box = boxes[label - 1]
         voxel = np.unravel_index(int((parts[box] == label).argmax()), parts[box].shape)
         found = image[box][voxel]
         reaches = any(part.start == 0 or part.stop == size for part, size in zip(box, image.shape))
-        if found == smallest or (reaches and found < largest):
+        if found == smallest or reaches:
             # Voxels whose neighbourhood is constant lie one inside the border, in its corners more.
-            zone |= ndimage.binary_dilation(
+            grown = ndimage.binary_dilation(
                 parts == label, _ALL_NEIGHBOURS, iterations=_CORNER_VOXELS, mask=image == found
             )
+            if found < largest or grown[corners].any():
+                zone |= grown
     return zone
 
 
 def zone_value(image: Volume, gaps: Gaps) -> float:
-    """Value that stands for nothing in a zone: that of the image, 0 for NaN and for values below all signal.
+    """Value that stands for nothing in a zone: that of the image, 0 for NaN and for values beyond all signal.
 
     Parameters
     ----------
@@ -182,8 +188,8 @@ def zone_value(image: Volume, gaps: Gaps) -> float:
     # Where most was NaN, what else was filled says nothing about it.
     if 2 * known.size <= values.size or not gaps.measured.any():
         return 0.0
-    value, least = float(np.median(known)), float(image[gaps.measured].min())
-    return 0.0 if value < min(least, 0.0) else value
+    value, measured = float(np.median(known)), image[gaps.measured]
+    return 0.0 if value < min(float(measured.min()), 0.0) or value >= measured.max() else value
 
 
 def without_gaps(image: Volume, gaps: Gaps) -> Volume:

@@ -35,9 +35,9 @@ def face(head):
     return zone & ~ndimage.binary_dilation(head[1], iterations=2)
 
 
-@pytest.mark.parametrize("value", [0, -1024, 37, np.nan])
+@pytest.mark.parametrize("value", [0, -1024, 37, 4095, np.nan])
 def test_a_zone_of_one_value_is_found_to_the_voxel(runs, face, value):
-    """Zeros, a value below all signal, another one at the border of the grid, NaN; none in a whole head."""
+    """Zeros, a value beyond all signal, another one at the border of the grid, NaN; none in a whole head."""
     assert not find_gaps(runs[0], VOXEL_MM).any
     defaced = np.where(face, np.float32(value), runs[0])
     gaps = find_gaps(defaced, VOXEL_MM)
