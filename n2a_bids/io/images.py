@@ -100,6 +100,13 @@ def sound_affine(image: nb.spatialimages.SpatialImage) -> NDArray[np.float64] | 
     return affine if is_sound else None
 
 
+def lacks_voxel_sizes(image: nb.Nifti1Image) -> bool:
+    """Whether the header, as stored, has a voxel size of zero, in whose place nibabel puts 1 mm."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as stream:
+        stored = type(image.header).from_fileobj(stream, check=False)
+    return bool((stored["pixdim"][1:4] == 0).any())
+
+
 def refuse_unreal(name: Path | str, dtype: np.dtype) -> None:
     """Refuse complex numbers and colours, of which a part would be taken for the whole.
 

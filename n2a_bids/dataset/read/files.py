@@ -15,7 +15,7 @@ from typing import BinaryIO
 import nibabel as nb
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import UNREADABLE
+from n2a_bids.io.images import UNREADABLE, lacks_voxel_sizes
 
 _FORMATS = r"\.(?:mgz|mgh|img|hdr|nrrd|nhdr|mha|mhd|dcm|ima|par|rec|mnc|mif(?:\.gz)?|nii(?:\.gz)?)"
 _OF_NO_BIDS = "is of a format that BIDS does not have: convert it to NIfTI (.nii.gz)"
@@ -132,6 +132,11 @@ def open_nifti(path: Path) -> nb.Nifti1Image:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image (.nii or .nii.gz), found {type(image).__name__}; convert it to "
             "NIfTI"
+        )
+    if not int(image.header["sform_code"]) and lacks_voxel_sizes(image):
+        raise BIDSDataError(
+            f"{path}: expected voxel sizes in the header, found 0 (pixdim), and no sform that tells them; "
+            "convert the image again, or restore pixdim"
         )
     return image
 

@@ -190,6 +190,20 @@ def test_unreadable_files_are_refused(save, volume, monkeypatch):
     refuses(path, "PermissionError: Permission denied")
 
 
+def test_voxel_sizes_must_be_told(save, volume):
+    """nibabel takes zeros for 1 mm; where a sform tells the sizes, nobody needs them."""
+    path = save(volume, "sub-01_T1w.nii")
+    stored = bytearray(path.read_bytes())
+    stored[80:92] = bytes(12)
+    for qform_code, sform_code in ((0, 1), (1, 0), (0, 0)):
+        stored[252:256] = np.array([qform_code, sform_code], "<i2").tobytes()
+        path.write_bytes(stored)
+        if not sform_code:
+            refuses(path, "0 [(]pixdim[)]")
+        else:
+            check_image(path)
+
+
 def test_qform_and_sform_must_agree(save, volume):
     """Apart by less than half a voxel is rounding; farther, tools place the head differently."""
     path = save(volume)
