@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,11 @@ _LEAST_CORRELATION = 0.2
 """Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
 _SMALLEST, _LARGEST = 1e-3, 1e9
 """Values whose squares, summed, are in the middle of what single precision holds."""
+_MIRRORED = "a mirrored or upside-down picture of it; store both alike"
+_INVERTED = (
+    "its contrast inverted, dark where the other is bright; store both alike (invert one, or leave out what "
+    "was taken on the other side of focus)"
+)
 _MOSTLY, _ALIKE = 0.9, 0.6
 """Part of an image, and correlation: of less, or turned, others may be laid on it by chance."""
 _MIRROR_EDGE = 512
@@ -78,23 +83,30 @@ def find_drift(
     low = [index for index in range(len(paths)) if drift.correlation[index] < least[index]]
     if not low and drift.correlation[0] < min(least[1:]):
         low = [0]  # the others fit each other, and were moved, together, to what it shows by chance
-    mirrored = [index for index in range(1, len(paths)) if _fits_mirrored(planes, drift, index)]
-    odd = sorted({*low, *mirrored})
-    if len(paths) > 2 and (0 in low or len(mirrored) == len(paths) - 1):
+    others = {index: _fits_stored_otherwise(planes, drift, index) for index in range(1, len(paths))}
+    otherwise = {index: found for index, found in others.items() if found}
+    odd = sorted({*low, *otherwise})
+    if len(paths) > 2 and (0 in low or len(otherwise) == len(paths) - 1):
         odd = [0]
-    elif len(paths) > 2 and odd and not mirrored:
+        otherwise[0] = _of_all(otherwise, len(paths) - 1)
+    elif len(paths) > 2 and odd and not otherwise:
         # One that shows another field spoils the mean that the others are compared with.
         odd = [min(odd, key=lambda index: drift.correlation[index])]
     reasons = {
         index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found "
         + (
-            "a mirrored or upside-down picture of it; store both alike"
-            if index in mirrored
-            else f"next to nothing in common (correlation {drift.correlation[index]:.2f}); {UNRELATED}"
+            otherwise.get(index)
+            or f"next to nothing in common (correlation {drift.correlation[index]:.2f}); {UNRELATED}"
         )
         for index in odd
     }
     return FoundDrift(drift, reasons, fixed)
+
+
+def _of_all(otherwise: Mapping[int, str], n_others: int) -> str:
+    """How the first is stored where all others are stored otherwise than it, in one way; empty where not."""
+    ways = set(otherwise.values())
+    return ways.pop() if len(otherwise) == n_others and len(ways) == 1 else ""
 
 
 def _refuse_too_small(path: Path, shape: tuple[int, ...]) -> None:
@@ -145,19 +157,28 @@ def _least(planes: NDArray[np.float32], drift: Drift, index: int) -> float:
     return max(_LEAST_CORRELATION, by_chance)
 
 
-def _fits_mirrored(planes: NDArray[np.float32], drift: Drift, index: int) -> bool:
-    """Whether an exposure that fits by chance, perhaps, fits the first much better as a mirror image."""
+def _fits_stored_otherwise(planes: NDArray[np.float32], drift: Drift, index: int) -> str:
+    """How an exposure that fits by chance, perhaps, fits the first much better; empty where it fits as it is.
+
+    As a mirror image, or with dark and bright exchanged.
+    """
     shape = np.array(planes.shape[1:])
     overlap = np.prod(np.maximum(1 - np.abs(drift.shift_pixels[index]) / shape, 0))
     if not drift.rotation_deg[index] and overlap > _MOSTLY and drift.correlation[index] > _ALIKE:
-        return False
+        return ""
     step = -(-int(shape.max()) // _MIRROR_EDGE)
     first, other = (bin_pixels(planes[one], step) for one in (0, index))
-    best = max(
-        estimate_drift(np.stack([first, mirror]), turns=False).correlation[1]
-        for mirror in (other[::-1], other[:, ::-1], other[::-1, ::-1])
-    )
-    return bool(1 - best < _MUCH_BETTER * (1 - drift.correlation[index]))
+    mirrored = max(_best_fit(first, mirror) for mirror in (other[::-1], other[:, ::-1], other[::-1, ::-1]))
+    inverted = _best_fit(first, -other)
+    best = max(mirrored, inverted)
+    if 1 - best >= _MUCH_BETTER * (1 - drift.correlation[index]):
+        return ""
+    return _MIRRORED if mirrored >= inverted else _INVERTED
+
+
+def _best_fit(first: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Correlation that another picture reaches where it is moved, and not turned."""
+    return float(estimate_drift(np.stack([first, other]), turns=False).correlation[1])
 
 
 def find_moved_copies(paths: Sequence[Path], planes: NDArray[np.float32], drift: Drift) -> dict[int, str]:

@@ -76,6 +76,17 @@ def test_one_mirror_image_of_three_is_left_out(seed, place):
     assert list(found(images).reasons) == [place]
 
 
+@pytest.mark.parametrize(("seed", "by"), [(100, 0), (104, 9)])
+def test_inverted_contrast_is_told_as_such(seed, by):
+    """Counts of electrons beside a picture in which dense matter is bright are no other field of view."""
+    image = specimen(seed)
+    inverted = np.roll(image.max() + image.min() - image, by, axis=0)
+    for place, n_exposures in ((1, 2), (0, 3), (2, 3)):
+        images = [inverted if index == place else image for index in range(n_exposures)]
+        reasons = found(images).reasons
+        assert list(reasons) == [place] and "contrast inverted" in reasons[place]
+
+
 @pytest.mark.parametrize(("seed", "edge"), [(3, 128), (15, 128), (18, 128), (34, 96), (40, 96), (48, 96)])
 def test_other_fields_are_refused(seed, edge):
     """Also where half of the image, turned, would fit by chance."""
