@@ -97,7 +97,7 @@ class RingCorrelationRecord:
     before: tuple[float, ...]
     """Correlation of the halves as they are, and"""
     after: tuple[float, ...]
-    """each denoised by itself."""
+    """of each denoised by itself with the other as it is; 0 where these do not agree beyond chance."""
     one_bit: tuple[float, ...]
     """Threshold of one bit of information."""
     pixels_before: float | None = field(default=None, metadata=NULL)

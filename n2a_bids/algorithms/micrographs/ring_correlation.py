@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
+Image = NDArray[np.floating]
+
+_TINY = 1e-300
+"""Instead of zero, below products of spectra."""
 _LARGEST_EDGE = 2048
 """Pixels of the square that is compared; larger images are compared in several of them."""
 _MOST_SQUARES = 4
@@ -15,6 +21,8 @@ _TAPER = 0.125
 _SMOOTHED_RINGS = 5
 _LOWEST_RINGS = 3
 """Rings around the mean, which hold too few values to cross a threshold in."""
+_CERTAINTY = 2.0
+"""Standard errors by which two images must agree in a ring to tell how well an estimate of them does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,7 @@ class RingCorrelation:
     """The same for the threshold of one bit."""
 
 
-def fourier_ring_correlation(
-    first: NDArray[np.floating], second: NDArray[np.floating], pixel_size: float = 1.0
-) -> RingCorrelation:
+def fourier_ring_correlation(first: Image, second: Image, pixel_size: float = 1.0) -> RingCorrelation:
     """Correlate two independent images of one field of view ring by ring of spatial frequency.
 
     Saxton and Baumeister (J Microsc 127, 1982); the threshold of one bit after van Heel and Schatz (J Struct
@@ -54,22 +60,63 @@ def fourier_ring_correlation(
     ValueError
         If the images differ in size, or are too small (16 pixels).
     """
-    if first.shape != second.shape:
-        raise ValueError(f"images of one size are compared, found {first.shape} and {second.shape}")
-    edge = min(*first.shape, _LARGEST_EDGE)
-    if edge < 16:
-        raise ValueError(f"images of 16 pixels at least are compared, found {first.shape}")
-    sums = np.zeros((3, edge // 2 + 1))
-    boxes = _squares(first.shape, edge)
-    for box in boxes:
-        sums += _ring_sums(first[box], second[box])
-    counts = _ring_counts(edge) * len(boxes)
-    correlation = sums[0] / np.sqrt(np.maximum(sums[1] * sums[2], 1e-300))
-    frequency = np.arange(edge // 2 + 1) / (edge * pixel_size)
-    # Of the values of a ring, half are the complex conjugates of the others, and the taper joins neighbours.
-    root = np.sqrt(np.maximum(counts / 2 * (1 - _TAPER) ** 2, 1))
+    sums, counts = _sum_rings((first, second))
+    correlation = sums[0, 1] / _roots(sums[0, 0], sums[1, 1])
+    return _with_resolution(correlation, _smooth(correlation), counts, pixel_size)
+
+
+def estimated_ring_correlation(
+    halves: tuple[Image, Image], estimates: tuple[Image, Image], pixel_size: float = 1.0
+) -> RingCorrelation:
+    """Ring correlation that two estimates owe to the signal alone, without what their errors have in common.
+
+    Estimates by one method err alike: they agree where they are smooth, or draw the same edges, and their
+    plain correlation tells detail that is not there. Each is compared with the other half as it was measured
+    instead, whose noise it has never seen. With spectra A and B of the halves and E(A), E(B) of estimates, it
+    is ``<E(A) B> <E(B) A> / (<A B> sqrt(<E(A) E(A)> <E(B) E(B)>))``: the product of the correlations of
+    the estimates with the signal, as that of the halves is of theirs. Filters that treat all values of a ring
+    alike leave it as it is.
+
+    Parameters
+    ----------
+    halves : tuple of two (X, Y) arrays
+        With independent noise.
+    estimates : tuple of two (X, Y) arrays
+        Of the signal, each made of one half.
+    pixel_size : float
+        Edge of a pixel; resolutions come in its unit.
+
+    Returns
+    -------
+    found : RingCorrelation
+        Smoothed over 5 rings; 0 where the halves do not agree beyond chance, so that nothing is known.
+
+    Raises
+    ------
+    ValueError
+        If the images differ in size, or are too small (16 pixels).
+    """
+    sums, counts = _sum_rings((*halves, *estimates))
+    sums = np.array([[_smooth(sums[one, other]) for other in range(4)] for one in range(4)])
+    by_chance = 1 / np.sqrt(_SMOOTHED_RINGS * _n_independent(counts))
+    is_known = sums[0, 1] > _CERTAINTY * by_chance * _roots(sums[0, 0], sums[1, 1])
+    is_known[:_LOWEST_RINGS] = True
+    with_signal = np.maximum(sums[2, 1], 0) * np.maximum(sums[3, 0], 0)
+    power = np.maximum(sums[0, 1], _TINY) * _roots(sums[2, 2], sums[3, 3])
+    correlation = np.where(is_known, np.minimum(with_signal / power, 1), 0)
+    return _with_resolution(correlation, correlation, counts, pixel_size)
+
+
+def _with_resolution(
+    correlation: NDArray[np.float64],
+    smooth: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    pixel_size: float,
+) -> RingCorrelation:
+    """A curve with the periods at which it, smoothed, falls below the thresholds."""
+    frequency = np.arange(len(correlation)) / (2 * (len(correlation) - 1) * pixel_size)
+    root = np.sqrt(_n_independent(counts))
     one_bit = np.minimum((0.5 + 2.4142 / root) / (1.5 + 1.4142 / root), 1)
-    smooth = _smooth(correlation)
     return RingCorrelation(
         frequency=frequency,
         correlation=correlation,
@@ -79,6 +126,34 @@ def fourier_ring_correlation(
     )
 
 
+def _n_independent(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half of the values of a ring are complex conjugates of the others, and the taper joins neighbours."""
+    return np.maximum(counts / 2 * (1 - _TAPER) ** 2, 1)
+
+
+def _roots(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.maximum(one * other, _TINY))
+
+
+def _sum_rings(images: Sequence[Image]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Products of all pairs of spectra, (n_images, n_images, n), summed over rings, and values of each ring.
+
+    Raises
+    ------
+    ValueError
+        If the images differ in size, or are too small.
+    """
+    shape = images[0].shape
+    if other := [image.shape for image in images if image.shape != shape]:
+        raise ValueError(f"images of one size are compared, found {shape} and {other[0]}")
+    edge = min(*shape, _LARGEST_EDGE)
+    if edge < 16:
+        raise ValueError(f"images of 16 pixels at least are compared, found {shape}")
+    boxes = _squares(shape, edge)
+    sums = sum(_ring_sums([image[box] for image in images]) for box in boxes)
+    return np.asarray(sums), _ring_counts(edge) * len(boxes)
+
+
 def _squares(shape: tuple[int, ...], edge: int) -> list[tuple[slice, slice]]:
     """Squares spread over the image: one, or up to four of a large one."""
     starts = [sorted({0, size - edge}) if size >= 2 * edge else [(size - edge) // 2] for size in shape]
@@ -86,17 +161,20 @@ def _squares(shape: tuple[int, ...], edge: int) -> list[tuple[slice, slice]]:
     return boxes[:_MOST_SQUARES]
 
 
-def _ring_sums(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(3, n) products of the two spectra and the power of each, summed over rings."""
-    edge = len(first)
+def _ring_sums(images: Sequence[Image]) -> NDArray[np.float64]:
+    """(n_images, n_images, n) products of the spectra of squares, summed over rings."""
+    edge, n_images = len(images[0]), len(images)
     ramp = np.minimum(np.arange(edge) + 0.5, edge - np.arange(edge) - 0.5) / (_TAPER * edge)
     window = np.sin(np.pi / 2 * np.minimum(ramp, 1)) ** 2
     window = window[:, None] * window
-    spectra = [np.fft.rfft2((image - image.mean(dtype=np.float64)) * window) for image in (first, second)]
+    spectra = [np.fft.rfft2((image - image.mean(dtype=np.float64)) * window) for image in images]
     rings, weight = _rings(edge)
-    parts = (spectra[0] * spectra[1].conj()).real, np.abs(spectra[0]) ** 2, np.abs(spectra[1]) ** 2
     n_rings = edge // 2 + 1
-    return np.stack([np.bincount(rings.ravel(), (part * weight).ravel())[:n_rings] for part in parts])
+    sums = np.zeros((n_images, n_images, n_rings))
+    for one, other in combinations_with_replacement(range(n_images), 2):
+        part = (spectra[one] * spectra[other].conj()).real * weight
+        sums[one, other] = sums[other, one] = np.bincount(rings.ravel(), part.ravel())[:n_rings]
+    return sums
 
 
 def _rings(edge: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
-from n2a_bids.algorithms.micrographs.ring_correlation import RingCorrelation, fourier_ring_correlation
+from n2a_bids.algorithms.micrographs.ring_correlation import (
+    estimated_ring_correlation,
+    fourier_ring_correlation,
+)
 from n2a_bids.algorithms.micrographs.stabilised import StableFields
 from n2a_bids.record.denoising import RingCorrelationRecord
 
@@ -22,6 +25,9 @@ def correlate_halves(
     fields: StableFields, of_half: Callable[[float], TileEstimate]
 ) -> RingCorrelationRecord | None:
     """Up to which detail the even and the odd exposures agree, as they are and each denoised by itself.
+
+    What is denoised is compared with the other half as it was measured: two denoised images have errors in
+    common.
 
     Parameters
     ----------
@@ -41,10 +47,12 @@ def correlate_halves(
     images, counted = fields.images[:, plane], fields.counted[plane]
     parts = [RepetitionWeights.of_variances(fields.weighting.variance_ratio[start::2]) for start in (0, 1)]
     halves = [part.average(images[start::2]) for start, part in enumerate(parts)]
-    before = _correlate(halves, counted)
     variances = [1 / (1 / fields.weighting.variance_ratio[start::2]).sum() for start in (0, 1)]
-    estimates = [of_half(fields.noise_sd * float(np.sqrt(variance))) for variance in variances]
-    after = _correlate([one.estimate(half) for one, half in zip(estimates, halves)], counted)
+    methods = [of_half(fields.noise_sd * float(np.sqrt(variance))) for variance in variances]
+    estimates = [method.estimate(half) for method, half in zip(methods, halves, strict=True)]
+    first, second, *estimated = (_filled(image, counted) for image in (*halves, *estimates))
+    before = fourier_ring_correlation(first, second)
+    after = estimated_ring_correlation((first, second), (estimated[0], estimated[1]))
     step = -(-len(before.frequency) // _MOST_POINTS)
     return RingCorrelationRecord(
         frequency=_thinned(before.frequency, step),
@@ -58,10 +66,9 @@ def correlate_halves(
     )
 
 
-def _correlate(halves: list[NDArray[np.float32]], counted: NDArray[np.bool_]) -> RingCorrelation:
-    """Pixels that tell nothing hold the mean: saturated ones are alike in both."""
-    filled = [np.where(counted, half, half[counted].mean()) for half in halves]
-    return fourier_ring_correlation(*filled)
+def _filled(image: NDArray[np.float32], counted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Pixels that tell nothing hold the mean: saturated ones are alike in both halves."""
+    return np.where(counted, image, image[counted].mean())
 
 
 def _thinned(curve: NDArray[np.float64], step: int) -> tuple[float, ...]:
