@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from n2a_bids.algorithms.micrographs.alignment import move_back, move_flags_back
+from n2a_bids.algorithms.micrographs.alignment import move_back
 from n2a_bids.algorithms.micrographs.frame_drift import FrameDrift, estimate_frame_drift
 from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels
@@ -17,6 +18,9 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
 
 _NO_PAGES = str.maketrans("", "", PAGES)
+_MOSTLY = 0.5
+"""Part of the frames that saturate a pixel where its signal does. Of fewer, noise does, and their mean tells
+enough: of 500 noisy frames nearly every bright pixel reaches the largest value once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class SummedFrames:
     """A movie as a few exposures."""
 
     groups: list[Micrograph]
-    """Means of one page each, in single precision; a pixel that any frame saturates has the largest value."""
+    """Means of one page each, in single precision; where most frames are saturated, the largest value."""
     measured_part: NDArray[np.float32]
     """(G, X, Y, 1) of the frames of a group that were measured: at the borders some have drifted away."""
     notes: tuple[str, ...]
@@ -106,10 +110,10 @@ def _limit(stack: Micrograph) -> float:
 
 
 def _mean_of(stack: Micrograph, group: range, limit: float) -> Micrograph:
-    """The mean of some frames as an exposure, of which a pixel that reaches the limit in any is saturated."""
+    """The mean of some frames as an exposure, of which pixels that reach the limit in most are saturated."""
     frames = stack.pixels[:, :, group.start : group.stop : group.step]
     mean = frames.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
-    return _as_exposure(stack, mean, (frames >= limit).any(axis=2, keepdims=True))
+    return _as_exposure(stack, mean, (frames >= limit).mean(axis=2, keepdims=True) > _MOSTLY)
 
 
 def _mean_along(
@@ -119,7 +123,7 @@ def _mean_along(
     shape = (*stack.pixels.shape[:2], 1, stack.pixels.shape[3])
     total, nearest = np.zeros(shape), np.zeros(shape)
     count = np.zeros(shape[:2], int)
-    is_full = np.zeros(shape, bool)
+    n_full = np.zeros(shape)
     for index in group:
         frame = stack.pixels[:, :, index : index + 1]
         full = frame >= limit
@@ -130,10 +134,13 @@ def _mean_along(
             total[:, :, 0, channel] += np.where(inside, moved, 0)
             nearest[:, :, 0, channel] += moved
             if full[..., channel].any():
-                is_full[:, :, 0, channel] |= move_flags_back(full[:, :, 0, channel], drift.of_frames, index)
+                flags, _ = move_back(full[:, :, 0, channel].astype(np.float32), drift.of_frames, index)
+                n_full[:, :, 0, channel] += np.where(inside, flags, 0)
         count += inside
     seen = count[..., None, None]
     mean = np.where(seen > 0, total / np.maximum(seen, 1), nearest / len(group)).astype(np.float32)
+    # A shift by a fraction spreads what is cut off.
+    is_full = ndimage.binary_dilation(n_full > _MOSTLY * seen, np.ones((3, 3, 1, 1)))
     return _as_exposure(stack, mean, is_full), (count / len(group)).astype(np.float32)[..., None]
 
 

@@ -177,6 +177,19 @@ def test_hot_pixels_of_the_camera_are_not_smeared_along_the_path():
     assert np.abs(sums[1] - sums[0]).max() < 40
 
 
+@pytest.mark.parametrize("drift", [0.0, 0.3])
+def test_noise_that_reaches_the_largest_value_is_averaged(drift):
+    """Of photon counts in 8 bits, nearly every bright pixel is saturated in one frame of many."""
+    scene = 255 * SCENE / SCENE.max() * 0.65
+    counts = _movie(40, scene=scene / 25, drift=drift)
+    movie = np.minimum(25 * counts.astype(int), 255).astype(np.uint8)
+    assert (movie == 255).any(axis=2).mean() > 0.05
+    for group in sum_frames(_stack(movie), 2).groups:
+        inner = group.pixels[16:-16, 4:-4]
+        assert (inner < 240).all()
+        assert inner.mean() == pytest.approx(scene[16:-16, 4:-4].mean(), rel=0.03)
+
+
 def test_saturated_pixels_move_with_their_frames():
     """What one frame saturates is marked where it is brought to."""
     movie = np.minimum(_drifting(50, _steady(8, 1.0)), 200)
