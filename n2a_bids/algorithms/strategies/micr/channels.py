@@ -21,6 +21,7 @@ from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.strategies.micr.saturated import saturated_by_noise
 from n2a_bids.record.denoising import (
     CandidateRisk,
     Choice,
@@ -197,8 +198,8 @@ def denoise_channels(
 ) -> DenoisedImage:
     """Denoise every channel by itself and put them together.
 
-    Saturated pixels, outside the mask where all exposures were measured, keep their mean, and so do areas
-    where all exposures hold the same values.
+    Saturated pixels, outside the mask where all exposures were measured, keep their mean, but for single ones
+    that noise alone saturated. So do areas where all exposures hold the same values.
 
     Parameters
     ----------
@@ -215,11 +216,14 @@ def denoise_channels(
         if n_channels > 1:
             context.report(f"channel {number} of {n_channels}")
         part = denoise_channel(channel.exposures, channel.fields)
-        kept = saturated | channel.void
+        noise_sd = np.sqrt(part.scale.noise.variance(part.image)).astype(np.float32)
+        by_noise = saturated_by_noise(saturated, channel.exposures, part.image, noise_sd)
+        kept = (saturated & ~by_noise) | channel.void
         if kept.any():
             part.image[kept] = channel.exposures[:, kept].mean(axis=0)
+            noise_sd[kept] = np.sqrt(part.scale.noise.variance(part.image[kept]))
         parts.append(part)
-        noise_maps.append(np.sqrt(part.scale.noise.variance(part.image)).astype(np.float32))
+        noise_maps.append(noise_sd)
     return DenoisedImage(
         data=np.stack([part.image for part in parts], axis=-1),
         noise_sd=np.stack(noise_maps, axis=-1),

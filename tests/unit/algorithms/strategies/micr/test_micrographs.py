@@ -233,15 +233,22 @@ def test_no_grid_and_no_cross_hatching():
     assert waves.max() < noise_sd / 500
 
 
-def test_saturated_pixels_keep_their_mean():
-    """They are outside the mask, and nothing is learned from them."""
-    repetitions = exposures(scene(size=64)[..., None, None])
-    data = np.minimum(repetitions.data, 105)
-    mask = (data < 105).all(axis=(0, -1))
+def test_saturated_areas_keep_their_mean():
+    """They are outside the mask, and nothing is learned from them; single pixels are denoised as others."""
+    expected = scene(size=64)[..., None, None]
+    expected[20:30, 20:36] = 60
+    repetitions = exposures(expected)
+    data = np.minimum(repetitions.data, 125)
+    mask = (data < 125).all(axis=(0, -1))
     strategy, settings = short("recorrupted")
     denoised = strategy.denoise(replace(repetitions, data=data, mask=mask), settings, context())
-    assert 0.02 < (~mask).mean() < 0.5
-    np.testing.assert_allclose(denoised.data[~mask], data.mean(axis=0)[~mask], rtol=1e-6)
+    area = np.zeros_like(mask)
+    area[20:30, 20:36] = True
+    assert (~mask)[area].mean() > 0.9 and 0.002 < (~mask)[~area].mean() < 0.1
+    kept = area & ~mask
+    np.testing.assert_allclose(denoised.data[kept], data.mean(axis=0)[kept], rtol=1e-6)
+    singles = ~area & ~mask
+    assert np.mean(denoised.data[singles] != data.mean(axis=0)[singles]) > 0.5
 
 
 def test_padding_says_nothing_of_the_noise():
