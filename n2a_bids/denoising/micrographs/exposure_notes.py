@@ -34,8 +34,8 @@ def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
     return (
         f"{path.name}: {100 * lost.mean():.2g} % of its pixels are lost (its lowest value alone, in lines or "
         "blocks where others show something, padding of one value at a border, hot lines and cosmic rays "
-        "that no other shows, or hot pixels of the camera, which do not drift with the specimen): the others "
-        "stand in there"
+        "that no other shows, hot pixels of the camera, which do not drift with the specimen, or its broken "
+        "columns and rows): the others stand in there, or what lies beside"
     )
 
 

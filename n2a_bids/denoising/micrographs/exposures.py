@@ -17,7 +17,7 @@ from n2a_bids.algorithms.micrographs.alignment import (
     move_parts_back,
 )
 from n2a_bids.algorithms.micrographs.drift import Drift
-from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
+from n2a_bids.algorithms.micrographs.hot_pixels import find_camera_lines, find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
 from n2a_bids.algorithms.micrographs.registration.fixed_places import find_fixed_places, without_thin_lines
 from n2a_bids.algorithms.normalization import equal_gains
@@ -134,7 +134,7 @@ def align_exposures(
     paths = [image.path for image in images]
     data = np.stack([image.pixels for image in images]).astype(np.float32)
     saturated = data >= (_largest_value(images) if largest_value is None else largest_value)
-    lost = find_lost_pixels(data)
+    lost = find_lost_pixels(data) | find_camera_lines(data)
     fill_lost_pixels(data, lost)
     data, saturated, kept, drift, fixed, reasons = _sort_out(paths, data, saturated, aligned)
     for index in reasons:

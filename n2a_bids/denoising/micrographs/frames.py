@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.alignment import move_back
 from n2a_bids.algorithms.micrographs.frame_drift import FrameDrift, estimate_frame_drift
-from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
+from n2a_bids.algorithms.micrographs.hot_pixels import find_camera_lines, find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels
 from n2a_bids.algorithms.micrographs.odd_frames import constant_frames, repeated_frames, unlike_frames
 from n2a_bids.denoising.micrographs.selection import not_whole, wrapping_of
@@ -152,10 +152,11 @@ def _as_exposure(stack: Micrograph, mean: NDArray[np.float32], is_full: NDArray[
 
 
 def _hot_pixels(stack: Micrograph, drift: FrameDrift) -> NDArray[np.bool_]:
-    """(X, Y, 1) pixels of the camera that are hot in all frames, which moving would smear."""
+    """(X, Y, 1) pixels of the camera that are hot in all frames, and its broken lines: moving smears them."""
     parts = (slice(part[0], part[-1] + 1) for part in drift.parts)
     blocks = [stack.pixels[:, :, part].mean(axis=2, keepdims=True, dtype=np.float32) for part in parts]
-    return find_hot_pixels(np.stack(blocks), drift.block_drift)
+    means = np.stack(blocks)
+    return find_hot_pixels(means, drift.block_drift) | find_camera_lines(means)
 
 
 def _refuse_lost_parts(stack: Micrograph) -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.drift import Drift
-from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
+from n2a_bids.algorithms.micrographs.hot_pixels import find_camera_lines, find_hot_pixels
 
 SHAPE = (96, 90)
 PLACES = np.random.default_rng(5).integers(8, 80, (20, 2))
@@ -59,3 +59,36 @@ def test_without_drift_nothing_is_known(scene):
     data = _exposures(scene, _drift((0, 0), (0.5, 0.5)))
     data[:, *PLACES.T] = 255
     assert not find_hot_pixels(data, _drift((0, 0), (0.5, 0.5))).any()
+
+
+BROKEN = {"dead": (0.0, 0.0), "hot": (0.0, 250.0), "of another gain": (0.4, 0.0)}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("shift", [0, 4])
+def test_columns_and_rows_unlike_those_beside_them_are_the_camera_s(scene, kind, shift):
+    """One to three beside each other, whether the specimen drifts or not, in one of several channels."""
+    factor, value = BROKEN[kind]
+    large = np.tile(scene, (3, 3))
+    data = np.concatenate([_exposures(large, _drift((0, 0), (shift, 0)), 50.0)] * 2, axis=-1)
+    expected = np.zeros((*large.shape, 1), bool)
+    expected[30], expected[50:53], expected[:, 40:42] = True, True, True
+    data[:, expected[..., 0], :, 1] = factor * data[:, expected[..., 0], :, 1] + value
+    np.testing.assert_array_equal(find_camera_lines(data), expected)
+
+
+def test_the_specimen_has_no_such_lines(scene):
+    """Noise, a lattice along the columns, an edge, a soft line, a line in one exposure, and a drawn one."""
+    still = _drift((0, 0), (0, 0))
+    lattice, edge, soft = scene.copy(), scene.copy(), scene.copy()
+    lattice[::3] *= 1.5
+    edge[40:] *= 2
+    soft += ndimage.gaussian_filter1d(np.eye(SHAPE[0])[40], 1.5)[:, None] * 5
+    images = [_exposures(image, still, 50.0) for image in (scene, lattice, edge, soft)]
+    images.append(_exposures(scene, still, 50.0))
+    images[-1][0, 40] *= 2
+    images.append(images[0].copy())
+    images[-1][:, 60:] = 20
+    images[-1][:, 75] = 255
+    for data in images:
+        assert not find_camera_lines(data).any()

@@ -139,6 +139,20 @@ def test_lost_lines_are_no_measurement(place, shift):
     assert f"{place}.tif: " in found.notes[0] and "% of its pixels are lost" in found.notes[0]
 
 
+@pytest.mark.parametrize("shift", [0, 1, 6])
+def test_dead_columns_of_the_camera_are_no_measurement(shift):
+    """What lies beside stands in, or the exposure whose column lies elsewhere; the drift is right."""
+    images, expected = drifted([(0, 0), (shift, 0)], [1, 1])
+    for image in images:
+        image.pixels[50:52] = 0
+    found = align_exposures(images)
+    mean = found.repetitions.data.mean(axis=0)[..., 0, 0]
+    for column in (50, 51, 50 - shift, 51 - shift):
+        assert mean[column].mean() == pytest.approx(expected[column].mean(), rel=0.05)
+    assert (0 if found.drift is None else found.drift.shift_pixels[1, 0]) == pytest.approx(shift, abs=0.1)
+    assert any("columns and rows" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("value", [0, 65_535])
 @pytest.mark.parametrize("line", [np.s_[50], np.s_[:, 50:53], np.s_[50, 20:90]])
 def test_thin_lines_that_were_lost_are_no_measurement(line, value):
