@@ -28,6 +28,9 @@ from n2a_bids.viz.viewer import ViewerGroup, encode_groups
 _VIEWER_EDGE = 1536
 """Pixels of the middle of an image that the viewer shows."""
 
+_SQUARE = 0.01
+"""Relative difference of the edges of a pixel that is square."""
+
 
 class _ImagesInputSpec(StepInputSpec):
     out_files = InputMultiObject(File(exists=True), mandatory=True, desc="aligned exposures")
@@ -82,14 +85,33 @@ class RingChart(FigureInterface):
 
     def _draw(self) -> str:
         record = read_typed(DenoisingRecord, Path(self.inputs.record_file))
-        size_mm = voxel_sizes_mm(load(Path(self.inputs.mean))[1])[0]
         return viz.ring_chart(
             record.ring_correlation,
             _plane(self.inputs.mean),
             _plane(self.inputs.denoised),
-            # Without a size the grid has one of 1 mm.
-            None if size_mm >= 1 else size_mm * 1e6,
+            square_pixel_nm(load(Path(self.inputs.mean))[1]),
         )
+
+
+def square_pixel_nm(affine: NDArray[np.float64]) -> float | None:
+    """Edge of a pixel in nm; None where it is not known, or its edges differ, as in tomograms by light (OCT).
+
+    A ring holds frequencies of all directions, which in nm are others then.
+
+    Parameters
+    ----------
+    affine : (4, 4) float array
+        Pixels to mm; without a size the grid has one of 1 mm.
+
+    Examples
+    --------
+    >>> square_pixel_nm(np.diag([4e-6, 4e-6, 1, 1])), square_pixel_nm(np.diag([3e-3, 1e-2, 1, 1]))
+    (4.0, None)
+    """
+    across, down, _ = voxel_sizes_mm(affine)
+    if across >= 1 or abs(across / down - 1) > _SQUARE:
+        return None
+    return float(across * 1e6)
 
 
 class _DriftInputSpec(StepInputSpec):
