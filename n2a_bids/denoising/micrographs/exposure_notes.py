@@ -1,4 +1,4 @@
-"""Words what is odd in micrograph exposures: chunks, lost pixels, structure or brightness unlike others."""
+"""Words what is odd in exposures: lost pixels, structure or brightness unlike others, noise in common."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.brightness import BrighterPlaces, find_brighter_places
-from n2a_bids.algorithms.micrographs.structure import StructureRatio, compare_structure
+from n2a_bids.algorithms.micrographs.structure import (
+    StructureRatio,
+    compare_structure,
+    find_shared_noise,
+)
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.io.micrographs import Micrograph
 
@@ -51,7 +55,7 @@ def fixed_note(fixed: NDArray[np.bool_]) -> str:
 
 
 def structure_notes(paths: Sequence[Path], exposures: Repetitions, gains: NDArray[np.float64]) -> list[str]:
-    """A sentence for each exposure that shows far less structure than the others, or places far brighter.
+    """Sentences about exposures that share noise, show less structure than others, or places far brighter.
 
     Parameters
     ----------
@@ -68,7 +72,23 @@ def structure_notes(paths: Sequence[Path], exposures: Repetitions, gains: NDArra
     found = compare_structure(windows, exposures.mask[middle])
     brighter = find_brighter_places(windows, exposures.mask[middle])
     unlike = zip(paths, found, brighter, strict=True)
-    return [text for path, *ones in unlike for text in _unlike_others(path, *ones)]
+    shared = find_shared_noise(windows, exposures.mask[middle])
+    return _shares_noise(paths, shared) + [
+        text for path, *ones in unlike for text in _unlike_others(path, *ones)
+    ]
+
+
+def _shares_noise(paths: Sequence[Path], correlation: float) -> list[str]:
+    """A sentence about noise that exposures have in common; none where they have none."""
+    if not correlation:
+        return []
+    return [
+        f"{paths[0].name} and the exposures with it: detail of single pixels has a correlation of "
+        f"{correlation:.2f}, no less than what is coarser, as noise that they share (one is a sum that holds "
+        "another, one dark frame or gain image was applied to all, or the camera has a pattern), or detail "
+        "that the pixels do not resolve. Shared noise stays in the result, and the gain is told too high: "
+        "give exposures that were recorded, and corrected, each by itself"
+    ]
 
 
 def _unlike_others(path: Path, structure: StructureRatio | None, places: BrighterPlaces | None) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.micrographs.structure import compare_structure
+from n2a_bids.algorithms.micrographs.structure import compare_structure, find_shared_noise
 
 COUNTED = np.ones((192, 192, 1), bool)
 
@@ -49,3 +49,31 @@ def test_nothing_is_told_without_structure(shape):
     """Noise alone, or an image that is too narrow."""
     noise = np.random.default_rng(0).standard_normal((2, *shape))
     assert compare_structure(noise, np.ones(shape, bool)) == [None, None]
+
+
+@pytest.mark.parametrize("sd", [0.7, 2.0])
+@pytest.mark.parametrize("noise_sd", [0.1, 1.0])
+def test_what_optics_show_is_no_shared_noise(sd, noise_sd):
+    """However fine, and however little noise lies on it."""
+    images = exposures(scene(sd), scene(sd), noise_sd=(noise_sd, noise_sd))
+    assert find_shared_noise(images.astype(np.float32), COUNTED) == 0
+
+
+def test_noise_that_exposures_share_is_found():
+    """A sum that holds another, a running sum of three, and one dark frame: as much as it is."""
+    first, second, third = exposures(scene(), scene(), scene()).astype(np.float32)
+    dark = 0.7 * np.random.default_rng(7).standard_normal(COUNTED.shape).astype(np.float32)
+    for images, correlation in (
+        ([first, first + second], np.sqrt(0.5)),
+        ([first, first + second, first + second + third], None),
+        ([first + dark, second + dark], 0.49 / 1.49),
+    ):
+        found = find_shared_noise(np.stack(images), COUNTED)
+        assert found > 0.3 and (correlation is None or found == pytest.approx(correlation, abs=0.03))
+
+
+def test_few_pixels_tell_no_shared_noise():
+    """Nor does what holds one value."""
+    image = exposures(scene()).astype(np.float32)[0]
+    assert find_shared_noise(np.stack([image, image]), COUNTED & (np.arange(192) < 8)[:, None, None]) == 0
+    assert find_shared_noise(np.ones((2, 192, 192, 1), np.float32), COUNTED) == 0
