@@ -16,6 +16,8 @@ NOTATION = "i, j or k, with - where reversed"
 _DIRECTION = re.compile(r"([ijkxyz])([+-]?)")
 _READOUT_RANGE_S = (0.001, 1.0)
 """No echo-planar readout comes near: a larger number is in milliseconds, a smaller one is of one line."""
+_LEAST_CROPPED = 0.5
+"""Part of the reconstructed lines that a cropped image holds more than: a head would not fit into less."""
 _LONGEST_QUOTE = 40
 _MAPS = {
     "TRACEW": "trace-weighted image",
@@ -94,7 +96,7 @@ def read_acquisition(metadata: Mapping[str, object], shape: Sequence[int] = ()) 
         Content of the sidecar, inheritance applied.
     shape : sequence of int, optional
         Voxels of the image along its axes: the lines of an echo-planar readout, where ``ReconMatrixPE`` does
-        not tell them.
+        not tell them, or tells what cannot be of this image.
 
     Returns
     -------
@@ -228,15 +230,14 @@ def _readout_time_s(
     given = positive_number(value)
     if given is not None and _is_plausible(given):
         return given, ()
-    spacing, lines = (positive_number(metadata.get(key)) for key in ("EffectiveEchoSpacing", "ReconMatrixPE"))
-    of_lines = "ReconMatrixPE" if lines else "the lines of the image"
-    lines = lines or image_lines
+    spacing = positive_number(metadata.get("EffectiveEchoSpacing"))
+    lines, of_lines, doubt = _lines(metadata, image_lines)
     computed = spacing * (lines - 1) if spacing and lines and lines > 1 else None
-    notes: tuple[str, ...] = ()
+    notes = (doubt,) if doubt and computed is not None else ()
     if computed is not None and not _is_plausible(computed):
         low, high = _READOUT_RANGE_S
         made = f"a readout of {computed:.3g} s by {of_lines}, not of {low:g} to {high:g} s: taken for missing"
-        notes, computed = (f"EffectiveEchoSpacing is {spacing:g} s, which makes {made}",), None
+        notes, computed = (*notes, f"EffectiveEchoSpacing is {spacing:g} s, which makes {made}"), None
     if value is None:
         return computed, notes
     kind = "a finite, positive number of seconds"
@@ -250,6 +251,19 @@ def _readout_time_s(
         *notes,
         f"TotalReadoutTime is {quoted(value)}, not {kind}: {instead}",
     )
+
+
+def _lines(metadata: Mapping[str, object], image_lines: int | None) -> tuple[float | None, str, str]:
+    """Lines of the readout, what tells them, and a sentence where sidecar and image do not agree."""
+    field, image = "ReconMatrixPE", "the lines of the image"
+    told = positive_number(metadata.get(field))
+    if told is None or image_lines is None or told == image_lines:
+        return told or image_lines, field if told else image, ""
+    differs = f"{field} is {told:g}, but the image has {image_lines} lines along its phase encoding"
+    if _LEAST_CROPPED < image_lines / told < 1:
+        # What was cut off was read out all the same.
+        return told, field, f"{differs}: taken for cropped, and the readout for that of {told:g} lines"
+    return image_lines, image, f"{differs}: the readout is computed from {image_lines}; correct {field}"
 
 
 def _is_plausible(readout_s: float) -> bool:

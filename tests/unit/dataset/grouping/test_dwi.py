@@ -15,6 +15,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.grouping.dwi_b0 import leave_distortion
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.read.acquisition import read_acquisition
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
 from n2a_bids.io.gradients import phase_encoding_of, read_gradients, write_gradients
@@ -571,12 +572,12 @@ def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
     (unit,) = dataset.collect().units
     assert unit.phase_encoding[1].readout_time_s is None
     assert "TotalReadoutTime is" in unit.notes[0] and "taken for missing" in unit.notes[0]
-    spacing = {"EffectiveEchoSpacing": 0.0005, "ReconMatrixPE": 101}
+    n_lines = nb.load(f"{stem}.nii.gz").shape[1]
+    spacing = {"EffectiveEchoSpacing": 0.05 / (n_lines - 1), "ReconMatrixPE": n_lines}
     Path(f"{stem}.json").write_text(json.dumps({**PA, "TotalReadoutTime": value, **spacing}))
     (unit,) = dataset.collect().units
     assert unit.phase_encoding[1].readout_time_s == pytest.approx(0.05)
     assert "0.05 s was computed" in unit.notes[0]
-    n_lines = nb.load(f"{stem}.nii.gz").shape[1]
     Path(f"{stem}.json").write_text(
         json.dumps({"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.001})
     )
@@ -584,15 +585,35 @@ def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
     assert unit.phase_encoding[1].readout_time_s == pytest.approx(0.001 * (n_lines - 1))
 
 
+@pytest.mark.parametrize(
+    ("matrix", "readout_s", "told"),
+    [
+        (96, 0.0475, "taken for cropped, and the readout for that of 96 lines"),
+        (160, 0.0395, "the readout is computed from 80"),
+        (64, 0.0395, "the readout is computed from 80"),
+        (80, 0.0395, ""),
+    ],
+)
+def test_lines_of_the_sidecar_that_cannot_be_of_the_image_are_not_believed(matrix, readout_s, told):
+    """A cropped image has fewer lines than were read out, but no head fits into half of them."""
+    sidecar = {"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.0005, "ReconMatrixPE": matrix}
+    found = read_acquisition(sidecar, (96, 80, 60))
+    assert found.readout_time_s == pytest.approx(readout_s)
+    assert [told in note for note in found.notes] == [True] * bool(told)
+
+
 def test_an_echo_spacing_in_milliseconds_is_told(dataset):
     """It was left without a word."""
     dataset.add("dir-AP", metadata=AP)
-    dataset.add(
-        "dir-PA", metadata={"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.5, "ReconMatrixPE": 101}
+    stem = dataset.add("dir-PA", metadata={"PhaseEncodingDirection": "j"})
+    spacing = 50 / (nb.load(f"{stem}.nii.gz").shape[1] - 1)
+    Path(f"{stem}.json").write_text(
+        json.dumps({"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": spacing})
     )
     (unit,) = dataset.collect().units
     assert unit.phase_encoding[1].readout_time_s is None
-    assert any("EffectiveEchoSpacing is 0.5 s, which makes a readout of 50 s" in note for note in unit.notes)
+    told = f"EffectiveEchoSpacing is {spacing:g} s, which makes a readout of 50 s"
+    assert any(told in note for note in unit.notes)
 
 
 @pytest.mark.real_data
