@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.noise.rician import rician_bias
+from n2a_bids.algorithms.noise.noncentral_chi import chi_bias
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.enumeration import enumerated
 from n2a_bids.errors import DenoisingError
@@ -22,7 +22,7 @@ _SAMPLES = 100_000
 
 
 def distance_from_mean(
-    repetitions: Repetitions, mean: Volumes, denoised: Volumes, noise_sd: Volumes
+    repetitions: Repetitions, mean: Volumes, denoised: Volumes, noise_sd: Volumes, n_coils: float = 1.0
 ) -> NDArray[np.float64]:
     """How far a denoised image lies from the plain mean, over what noise and its floor explain.
 
@@ -37,6 +37,8 @@ def distance_from_mean(
         In the unit of the first repetition.
     noise_sd : (X, Y, Z, C) float32 array
         Of one repetition, in that unit.
+    n_coils : float
+        Effective number of coils of the noise floor.
 
     Returns
     -------
@@ -52,14 +54,19 @@ def distance_from_mean(
     for volume in range(mean.shape[-1]):
         noise, signal = (part[(*place, volume)].astype(np.float64) for part in (noise_sd, denoised))
         residual = mean[(*place, volume)] - signal
-        floor = rician_bias(signal, noise)
+        floor = chi_bias(signal, noise, n_coils)
         explained = float((noise**2 * share).mean() + (floor**2).mean())
         distances[volume] = np.sqrt(np.mean(residual**2) / explained) if noise.any() else 0.0
     return distances
 
 
 def check_distance(
-    facts: StrategyFacts, repetitions: Repetitions, mean: Volumes, denoised: Volumes, noise_sd: Volumes | None
+    facts: StrategyFacts,
+    repetitions: Repetitions,
+    mean: Volumes,
+    denoised: Volumes,
+    noise_sd: Volumes | None,
+    n_coils: float | None = None,
 ) -> list[str]:
     """Refuse a result that noise does not explain, of the strategy that promises none worse than the mean.
 
@@ -67,8 +74,9 @@ def check_distance(
     ----------
     facts : StrategyFacts
         Of the strategy. Others than ``auto`` may learn badly, and were asked for.
-    repetitions, mean, denoised, noise_sd
-        See `distance_from_mean`; without a noise map, and of several contrasts, nothing is known.
+    repetitions, mean, denoised, noise_sd, n_coils
+        See `distance_from_mean`; one coil where no number is known. Without a noise map, and of several
+        contrasts, nothing is known.
 
     Returns
     -------
@@ -82,7 +90,7 @@ def check_distance(
     """
     if noise_sd is None or not repetitions.same_contrast:
         return []
-    distance = distance_from_mean(repetitions, mean, denoised, noise_sd)
+    distance = distance_from_mean(repetitions, mean, denoised, noise_sd, n_coils or 1.0)
     far = np.flatnonzero(distance > _MOST_DISTANCE)
     if not far.size:
         return []

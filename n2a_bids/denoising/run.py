@@ -112,7 +112,7 @@ def denoise_files(
     mean = _with_empty(repetitions, average_matched(repetitions))
     noise_sd = find_noise_map(repetitions, denoised)
     facts = strategy.facts
-    far = check_distance(facts, repetitions, mean, denoised.data, noise_sd)
+    far = check_distance(facts, repetitions, mean, denoised.data, noise_sd, denoised.record.n_coils)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
     record = replace(record, warnings=(*record.warnings, *unusual, *alone, *far))
     record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)

@@ -194,7 +194,7 @@ class StrategyRecord:
     noise_level_uncertainty: float | None = None
     """Relative, where nothing was repeated and the noise level is estimated from the one image."""
     n_coils: float | None = None
-    """Anatomy: effective number of receive coils of that floor, where there are several."""
+    """Effective number of receive coils of the noise floor that was taken out, where there are several."""
     noise_floor_removed: bool | None = None
     """Diffusion: whether the noise floor was taken out."""
     noise_floor_ratio: float | None = None

@@ -235,7 +235,7 @@ def dark_noise_ratio(
     ----------
     Koay and Basser, J Magn Reson 179 (2006): noise from mean and variance of magnitudes.
     """
-    strongest = _strongest_shell(shells, len(series))
+    strongest = strongest_shell(shells, len(series))
     if strongest is None:
         return 1.0
     told = np.maximum(noise_sd[mask][:, strongest], np.finfo(np.float32).tiny)
@@ -252,8 +252,8 @@ def dark_noise_ratio(
     return ratio if ratio < _CLEARLY_LESS else 1.0
 
 
-def _strongest_shell(shells: NDArray[np.floating], n_repetitions: int) -> NDArray[np.intp] | None:
-    """Volumes of the highest b-value that has enough of them."""
+def strongest_shell(shells: NDArray[np.floating], n_repetitions: int) -> NDArray[np.intp] | None:
+    """Volumes of the highest b-value that has enough of them to tell noise by; None where none has."""
     for shell in sorted(np.unique(shells[shells > 0]), reverse=True):
         members = np.flatnonzero(shells == shell)
         if n_repetitions * members.size >= _FEWEST_DARK_VOLUMES:

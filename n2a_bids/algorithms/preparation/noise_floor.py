@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.stats import chi2
 
 from n2a_bids.algorithms.noise.air import (
     Magnitude,
@@ -22,6 +23,7 @@ from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_mean_of_air,
     coils_of_air,
     coils_of_brain,
+    noise_sd_of_coils,
 )
 from n2a_bids.algorithms.normalization import Mask, Volume
 
@@ -45,6 +47,8 @@ _SHIFTED_ZERO = 0.3
 """Noise SDs that the zero of Rician air may lie above the intensity zero."""
 _RAYLEIGH_SD = np.sqrt(2 - np.pi / 2)
 """SD of a magnitude without signal, in noise SDs of the real part."""
+_AIR_VOLUMES = 8
+"""Of each diffusion series: their air holds ten thousands of voxels."""
 _NEAR_HEAD = 12
 """Voxels around the head in which the noise of the air is compared with that of the head."""
 
@@ -196,21 +200,79 @@ def find_floor(
     )
 
 
+def find_series_coils(
+    series: NDArray[np.float32],
+    mask: Mask,
+    brain_noise: float,
+    noise_kept: float = 1.0,
+    shared: Mask | None = None,
+) -> Floor:
+    """What the air of strongly weighted volumes says of the coils of a diffusion series.
+
+    Parameters
+    ----------
+    series : (R, X, Y, Z, C) float array
+        Magnitudes of one shell, whose zero is 0; two volumes or more.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    brain_noise : float
+        SD of the complex noise of one volume in the brain, told as if of one coil.
+    noise_kept : float
+        Part of the noise SD that interpolation left in the series.
+    shared : (X, Y, Z) bool array, optional
+        Where all were measured; everywhere by default.
+
+    Returns
+    -------
+    floor : Floor
+        Without a magnitude where nothing speaks for several coils.
+    """
+    volumes = series[..., np.unique(np.linspace(0, series.shape[-1] - 1, _AIR_VOLUMES).round().astype(int))]
+    images = np.moveaxis(volumes, -1, 1).reshape(-1, *mask.shape)
+    air = find_air(images, mask, brain_noise, shared)
+    if len(images) < 2 or not air.any():
+        return Floor()
+    values, degrees = images[:, air].astype(np.float64), len(images) - 1
+    # Over the volumes: what the air of all shows alike is no noise. The median passes by ghosts.
+    variance = np.median(values.var(axis=0, ddof=1)) * degrees / chi2.median(degrees)
+    mean, sd = float(values.mean()), float(np.sqrt(variance)) / noise_kept
+    signal = float(np.median(images.mean(axis=0)[mask]))
+    if sd > 0:
+        brain_noise = noise_sd_of_coils(signal, brain_noise, coils_of_air(mean, sd))
+    return _judge_coils(mean, sd, signal, brain_noise, 0.0)
+
+
 def _find_coils(
     images: NDArray[np.float32], mask: Mask, air: Mask, brain_noise: float, zeros: Sequence[float]
 ) -> Floor:
-    """The floor of coils that were combined by the root sum of squares, where air and brain agree on it.
-
-    The air tells how many there are by its mean over its SD, and together with the noise of the brain by its
-    mean square. Correlated noise makes the second number smaller, never larger; of noise about an offset it
-    is twice the first.
-    """
+    """The floor of coils that were combined by the root sum of squares, by the air of repetitions."""
     if len(images) < 2 or not air.any():
         return Floor()
     values = [image[air].astype(np.float64) - zero for image, zero in zip(images, zeros, strict=True)]
     mean = float(np.mean([one.mean() for one in values]))
     # Interpolation makes air smoother; the reference was not interpolated.
-    sd = max(float(one.std()) for one in values)
+    sd, zero = max(float(one.std()) for one in values), float(np.mean(zeros))
+    return _judge_coils(mean, sd, float(np.median(images.mean(axis=0)[mask])) - zero, brain_noise, zero)
+
+
+def _judge_coils(mean: float, sd: float, signal: float, brain_noise: float, zero: float) -> Floor:
+    """The floor of several coils, where air and brain agree on their number.
+
+    The air tells how many there are by its mean over its SD, and together with the noise of the brain by its
+    mean square. Correlated noise makes the second number smaller, never larger; of noise about an offset it
+    is twice the first.
+
+    Parameters
+    ----------
+    mean, sd : float
+        Of the air, above the zero.
+    signal : float
+        Of the brain, likewise.
+    brain_noise : float
+        Noise SD of the brain.
+    zero : float
+        Intensity of zero signal.
+    """
     if mean <= 0 or sd <= 1e-6 * mean:
         return Floor()
     of_air, of_brain = coils_of_air(mean, sd), coils_of_brain(mean, sd, brain_noise)
@@ -218,10 +280,8 @@ def _find_coils(
         return Floor()
     low, high = _COILS_AGREEMENT
     if of_brain >= _LEAST_COILS and low < of_brain / of_air < high:
-        zero = float(np.mean(zeros))
         magnitude = Magnitude(zero, mean / float(chi_mean_of_air(of_brain)), 1.0, of_brain)
         return Floor(magnitude, agreement=of_brain / of_air)
-    signal = float(np.median(images.mean(axis=0)[mask]) - np.mean(zeros))
     if chi_bias(np.array(signal), brain_noise, of_brain) < _WORTH_A_WORD * brain_noise:
         return Floor()
     return Floor(

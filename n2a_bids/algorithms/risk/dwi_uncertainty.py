@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Pair, Series
+from n2a_bids.algorithms.noise.noncentral_chi import SeriesFloor
 from n2a_bids.algorithms.noise.rician import remove_noise_floor
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.repetitions import DenoisedImage
@@ -228,7 +229,7 @@ def expected_shell_errors(
     groups: Sequence[VolumeGroup],
     shells: NDArray[np.float64],
     mask: NDArray[np.bool_],
-    floor_factor: float | None,
+    floor: SeriesFloor | None,
 ) -> ShellErrors | None:
     """Expected error of one volume of each shell, from those of the groups of volumes.
 
@@ -240,9 +241,8 @@ def expected_shell_errors(
     shells : (C,) array
         s/mm2; 0 for b0.
     mask : (X, Y, Z) bool array
-    floor_factor : float or None
-        On the complex noise, for the floor that will be taken out: where there is little signal, that makes
-        errors larger. None where it stays.
+    floor : SeriesFloor or None
+        That will be taken out: where there is little signal, that makes errors larger. None where it stays.
 
     Returns
     -------
@@ -256,8 +256,8 @@ def expected_shell_errors(
     for group in groups:
         for shell, squared in group.squared_errors.items():
             members = group.volumes[shells[group.volumes] == shell]
-            if floor_factor is not None and group.chosen != MEAN:
-                squared = _through_floor(squared, image, group, members, mask, floor_factor)
+            if floor is not None and group.chosen != MEAN:
+                squared = _through_floor(squared, image, group, members, mask, floor)
             total[..., np.searchsorted(names, shell)] += np.float32(members.size) * squared
     counts = np.array([np.count_nonzero(shells == name) for name in names], np.float32)
     return ShellErrors(tuple(names.tolist()), np.sqrt(total / counts))
@@ -269,16 +269,16 @@ def _through_floor(
     group: VolumeGroup,
     members: NDArray[np.intp],
     mask: NDArray[np.bool_],
-    floor_factor: float,
+    floor: SeriesFloor,
 ) -> Volume:
     """Squared error after the floor is taken out: errors grow by the slope of that over their own width."""
     error_sd = np.maximum(np.sqrt(squared[mask]), 1e-30)
-    noise_sd = group.complex_sd[mask] * np.float32(floor_factor)
+    noise_sd = group.complex_sd[mask]
     growth = np.zeros_like(error_sd)
     for member in members:
         own = noise_sd * group.factors[np.searchsorted(group.volumes, member)]
         values = image[mask, member]
-        above, below = (remove_noise_floor(values + sign * error_sd, own) for sign in (1, -1))
+        above, below = (floor.remove(values + sign * error_sd, own) for sign in (1, -1))
         growth += ((above - below) / (2 * error_sd)) ** 2
     raised = squared.copy()
     # Below the floor the slope is cut off with the signal, and the error is not.

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from n2a_bids.algorithms.noise.noncentral_chi import chi_bias
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.denoising.plausibility import check_distance, distance_from_mean
 from n2a_bids.errors import DenoisingError
@@ -31,6 +32,16 @@ def test_truth_is_as_far_as_noise_explains(signal, n_repetitions):
     distance = distance_from_mean(repetitions, mean, truth, noise_sd)
     assert (distance < 1.15).all() and (distance > 0.6).all()
     assert check_distance(find_strategy("auto", "dwi"), repetitions, mean, truth, noise_sd) == []
+
+
+@pytest.mark.parametrize("n_coils", [4, 16])
+def test_the_floor_of_several_coils_is_explained(n_coils):
+    """It lies several noise SDs above the signal, which is no error of the denoiser."""
+    repetitions, _, truth, noise_sd = _case(5)
+    mean = truth + chi_bias(truth, noise_sd, n_coils)
+    assert (distance_from_mean(repetitions, mean, truth, noise_sd) > 1.5).all()
+    auto = find_strategy("auto", "dwi")
+    assert check_distance(auto, repetitions, mean, truth, noise_sd, n_coils) == []
 
 
 def test_mean_has_no_distance():

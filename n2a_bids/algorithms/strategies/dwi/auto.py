@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import (
     FEWEST_VOLUMES,
     angular_groups,
@@ -27,12 +26,7 @@ from n2a_bids.algorithms.filters.learned import (
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.filters.nonlocal_series import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.masked_filters import bounding_box
-from n2a_bids.algorithms.noise.rician import (
-    holds_magnitudes,
-    plausible_signal,
-    remove_noise_floor,
-)
-from n2a_bids.algorithms.noise.volume_noise import dark_noise_ratio, relative_noise_sd, volume_noise_sd
+from n2a_bids.algorithms.noise.volume_noise import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
@@ -56,6 +50,7 @@ from n2a_bids.algorithms.risk.dwi_uncertainty import (
 )
 from n2a_bids.algorithms.risk.repetition_weights import weigh_series
 from n2a_bids.algorithms.strategies.dwi.companion import DenoisedAlone, SharingPlan, learn_from_companion
+from n2a_bids.algorithms.strategies.dwi.noise_floor import find_floor, remove_floor, with_floor
 
 MAX_VOLUMES = 64
 """Denoised together; the time of a patch grows with their cube."""
@@ -146,12 +141,12 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         own = (members, denoised, mask, shells[volumes], float(result.complex_sd[mask].mean()))
         per_volume[volumes] = result.factors * volume_noise_sd(*own)
         results.append(result)
-    ratio = _floor_ratio(matched_series, mask, noise_map[box], shells, repetitions, config)
-    factor = None if ratio is None else weights.floor_factor * ratio
-    found = expected_shell_errors(mean[box], results, shells, mask, factor)
-    _remove_floor(mean[box], results, gradients, mask, factor)
+    told = None if config.keep_noise_floor else find_floor(matched, repetitions, noise_map, shells)
+    floor = None if told is None else told.of_weighted(weights.floor_factor)
+    found = expected_shell_errors(mean[box], results, shells, mask, floor)
+    remove_floor(mean[box], results, gradients, mask, floor)
     record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
-    record = replace(record, noise_floor_removed=ratio is not None, noise_floor_ratio=ratio, noise_kept=kept)
+    record = with_floor(replace(record, noise_kept=kept), told)
     denoised = DenoisedImage(
         data=mean,
         noise_sd=noise_map,
@@ -252,43 +247,3 @@ def _estimate_pairs(
         for pair, guide in zip(pairs, crossed, strict=True)
     ]
     return {LOCAL_PCA: [pair.initial_estimate for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
-
-
-def _floor_ratio(
-    series: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    noise_sd: NDArray[np.float32],
-    shells: NDArray[np.float64],
-    repetitions: Repetitions,
-    config: DWIAutoConfig,
-) -> float | None:
-    """Noise SD that sets the noise floor, over that of the brain; None where there is none to take out."""
-    if config.keep_noise_floor or repetitions.real_valued or not holds_magnitudes(series, mask):
-        return None
-    return dark_noise_ratio(series, mask, noise_sd, shells, repetitions.noise_kept)
-
-
-def _remove_floor(
-    image: Series,
-    groups: Sequence[VolumeGroup],
-    gradients: Gradients,
-    mask: NDArray[np.bool_],
-    floor_factor: float | None,
-) -> None:
-    """Take the Rician bias out of `image`, in place; a noisy mean that won would only get another bias."""
-    if floor_factor is None:
-        return
-    denoised = [group for group in groups if group.chosen != MEAN]
-    for group in denoised:
-        noise_sd = group.complex_sd[mask] * np.float32(floor_factor)
-        # One volume at a time: long series must not be held in double precision.
-        for volume, factor in zip(group.volumes, group.factors, strict=True):
-            image[mask, volume] = remove_noise_floor(image[mask, volume], factor * noise_sd)
-    unweighted = np.flatnonzero(gradients.is_b0)
-    b0 = image[..., unweighted][mask].mean(axis=1) if unweighted.size else None
-    for group in denoised:
-        for volume, factor in zip(group.volumes, group.factors, strict=True):
-            signal, table = image[mask, volume][:, None], gradients.subset([volume])
-            noise_sd = factor * group.complex_sd[mask][:, None]
-            raised = plausible_signal(signal, b0, table.bvals, noise_sd, b0_threshold=table.b0_threshold)
-            image[mask, volume] = raised[:, 0]

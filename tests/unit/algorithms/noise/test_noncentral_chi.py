@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.noncentral_chi import chi_bias, coils_of_air, coils_of_brain
-from n2a_bids.algorithms.noise.rician import rician_bias
+from n2a_bids.algorithms.noise.rician import noise_sd_of_moments, rician_bias
+from n2a_bids.algorithms.preparation.noise_floor import find_series_coils
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
 
@@ -69,6 +70,26 @@ def test_the_floor_of_repetitions_is_found_and_known_to_a_tenth(n_coils, correla
     known = np.mean([sum_of_squares(signal, n_coils, correlation, seed)[0] for seed in range(10, 30)], axis=0)
     known = (known - signal)[inside].mean()
     assert bias[inside].mean() * scale.gain == pytest.approx(known, rel=0.1)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("n_coils", [1, 2, 8])
+def test_the_coils_of_a_series_are_told_by_its_air(n_coils, turned):
+    """Signal below the floor, also where interpolation left two thirds of the noise; one coil is none."""
+    signal, mask = head()
+    shown = np.stack([sum_of_squares(signal / 10, n_coils, 0.0, seed)[0] for seed in range(8)], axis=-1)
+    inside, kept = shown[mask], 1.0
+    told = noise_sd_of_moments(np.median(inside), inside.var(axis=1, ddof=1).mean())
+    if turned:
+        # Half a voxel along two axes leaves half of the variance of each, and the mean of the air.
+        shown = ndimage.shift(shown, (0.5, 0.5, 0, 0), order=1, mode="nearest")
+        kept = 0.5
+    floor = find_series_coils(shown[None].astype(np.float32), mask, told, kept)
+    if n_coils == 1:
+        assert floor.magnitude is None and not floor.left
+        return
+    assert floor.magnitude.n_coils == pytest.approx(n_coils, rel=0.1)
+    assert floor.magnitude.air_noise_sd == pytest.approx(1.0, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", ["magnitude", "real part", "offset", "texture"])

@@ -9,6 +9,7 @@ from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.filters.learned import Pair
+from n2a_bids.algorithms.noise.noncentral_chi import SeriesFloor
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.dwi_groups import LOCAL_PCA, VolumeGroup
@@ -125,11 +126,11 @@ def test_errors_grow_where_a_floor_is_taken_out():
     stays = expected_shell_errors(image, [group], shells, MASK, None)
     assert stays.shells == (0.0, 700.0)
     np.testing.assert_allclose(stays.error_sd, 0.5)
-    found = expected_shell_errors(image, [group], shells, MASK, 1.0).error_sd
+    found = expected_shell_errors(image, [group], shells, MASK, SeriesFloor(1.0)).error_sd
     np.testing.assert_allclose(found[..., 0], 0.5, rtol=0.01)
     np.testing.assert_allclose(found[..., 1], 0.5 * np.sqrt(1.6), rtol=0.01)
     # Far below the floor nothing is left of the signal, and its error stays.
-    lost = expected_shell_errors(0.4 * image, [group], shells, MASK, 1.0).error_sd
+    lost = expected_shell_errors(0.4 * image, [group], shells, MASK, SeriesFloor(1.0)).error_sd
     np.testing.assert_allclose(lost[..., 1], 0.5, rtol=1e-5)
     unknown = VolumeGroup(np.arange(2), sd, np.ones(2, np.float32), (), LOCAL_PCA, 1.0)
     assert expected_shell_errors(image, [unknown], shells, MASK, None) is None

@@ -273,6 +273,28 @@ def test_noise_floor_is_removed_unless_it_is_to_be_kept(tmp_path):
     assert abs(bias["--quiet"]) < 0.5 * bias["--keep-noise-floor"]
 
 
+def test_the_floor_of_several_coils_is_taken_out():
+    """Of eight coils it is four times that of one: left in, weighted signal below the noise would double."""
+    truth, table, mask = _phantom((16, 16, 8))
+    around = [(8, 8)] * 3
+    truth, mask = np.pad(truth, [*around, (0, 0)]) * np.pad(mask, around)[..., None], np.pad(mask, around)
+    generator, coils, sd = np.random.default_rng(0), 8, 20.0
+    images = [
+        np.sqrt(
+            sum(
+                (truth / coils**0.5 + sd * generator.standard_normal(truth.shape)) ** 2
+                + (sd * generator.standard_normal(truth.shape)) ** 2
+                for _ in range(coils)
+            )
+        ).astype(np.float32)
+        for _ in range(2)
+    ]
+    result, weighted = _run("auto", images, table, mask), ~table.is_b0
+    bias = [(one - truth)[mask][:, weighted].mean() for one in (np.mean(images, axis=0), result.data)]
+    assert result.record.n_coils == pytest.approx(coils, rel=0.25)
+    assert bias[0] > 1.5 * sd and abs(bias[1]) < 0.15 * sd
+
+
 def test_noise_of_real_valued_series_is_taken_as_it_is():
     """Without signal, magnitudes vary less than the complex noise, and real parts exactly as much."""
     generator = np.random.default_rng(0)
