@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.registration.coarse import COARSE_EDGE, coarse_motion
-from n2a_bids.algorithms.micrographs.registration.seen import (
-    Seen,
+from n2a_bids.algorithms.micrographs.registration.partial_image import (
+    PartialImage,
     both_count,
     far_from_borders,
     far_inside,
@@ -86,21 +86,21 @@ def estimate_drift(
     n_exposures = len(exposures)
     motions = np.zeros((n_exposures, 3))
     correlation = np.ones(n_exposures)
-    reference = Seen(exposures[0].astype(np.float32, copy=False), counted)
+    reference = PartialImage(exposures[0].astype(np.float32, copy=False), counted)
     n_passes = _PASSES if n_exposures > 2 else 1
     for index in range(1, n_exposures):
-        motions[index] = coarse_motion(reference, Seen(exposures[index], counted), turns)
+        motions[index] = coarse_motion(reference, PartialImage(exposures[index], counted), turns)
     for number in range(n_passes):
         for index in range(1, n_exposures):
             if number:
                 others = [other for other in range(n_exposures) if other != index]
                 reference = _mean_of(exposures, motions, others, counted)
             last = turns and number == n_passes - 1
-            moving = Seen(exposures[index], counted)
+            moving = PartialImage(exposures[index], counted)
             motions[index], correlation[index] = _refine(reference, moving, motions[index], last)
     if n_exposures > 2:
         others = _mean_of(exposures, motions, list(range(1, n_exposures)), counted)
-        correlation[0] = _correlation(others, Seen(exposures[0], counted), np.zeros(3))
+        correlation[0] = _correlation(others, PartialImage(exposures[0], counted), np.zeros(3))
     return Drift(motions[:, :2], np.degrees(motions[:, 2]), correlation)
 
 
@@ -114,11 +114,11 @@ def correlation_of(exposures: NDArray[np.floating], drift: Drift, counted: NDArr
     counted : (X, Y) bool array
     """
     motions = np.column_stack([drift.shift_pixels, np.radians(drift.rotation_deg)])
-    seen = [Seen(exposure, counted) for exposure in exposures]
+    seen = [PartialImage(exposure, counted) for exposure in exposures]
     return float(np.mean([_correlation(seen[0], *one) for one in zip(seen[1:], motions[1:], strict=True)]))
 
 
-def _correlation(reference: Seen, moving: Seen, motion: NDArray[np.float64]) -> float:
+def _correlation(reference: PartialImage, moving: PartialImage, motion: NDArray[np.float64]) -> float:
     tiles = _tiles(reference.pixels.shape)
     return _descend(reference, moving, motion, tiles, SMOOTHING_PIXELS, 2, n_steps=1)[2]
 
@@ -145,7 +145,7 @@ def _mean_of(
     motions: NDArray[np.float64],
     which: list[int],
     counted: NDArray[np.bool_] | None,
-) -> Seen:
+) -> PartialImage:
     """Mean of some exposures, moved back linearly: it is smoothed anyway; and what all of them count."""
     total = np.zeros(exposures.shape[1:], np.float32)
     all_count = None if counted is None else np.ones(counted.shape, bool)
@@ -160,11 +160,11 @@ def _mean_of(
                 counted.astype(np.float32), turn, offset, order=1, mode="nearest"
             )
             all_count &= share > 0.999
-    return Seen(total / len(which), all_count)
+    return PartialImage(total / len(which), all_count)
 
 
 def _refine(
-    reference: Seen, moving: Seen, start: NDArray[np.float64], rotates: bool
+    reference: PartialImage, moving: PartialImage, start: NDArray[np.float64], rotates: bool
 ) -> tuple[NDArray[np.float64], float]:
     """Shift and angle (radians) by least squares, coarse to fine, and the correlation that they reach."""
     step = -(-max(reference.pixels.shape) // COARSE_EDGE)
@@ -196,8 +196,8 @@ def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
 
 
 def _descend(
-    reference: Seen,
-    moving: Seen,
+    reference: PartialImage,
+    moving: PartialImage,
     motion: NDArray[np.float64],
     tiles: list[tuple[slice, slice]],
     sd: float,
@@ -244,9 +244,9 @@ class _Equations(NamedTuple):
 
 
 def _equations(
-    fixed: Seen,
+    fixed: PartialImage,
     tile: tuple[slice, slice],
-    moving: Seen,
+    moving: PartialImage,
     motion: NDArray[np.float64],
     middle: NDArray[np.float64],
     sd: float,

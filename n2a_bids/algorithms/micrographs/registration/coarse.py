@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from n2a_bids.algorithms.micrographs.registration.seen import Seen
+from n2a_bids.algorithms.micrographs.registration.partial_image import PartialImage
 
 Image = NDArray[np.float32]
 
@@ -26,7 +26,7 @@ _FADE_PIXELS = 4
 """Over which detail fades towards what does not count."""
 
 
-def coarse_motion(reference: Seen, moving: Seen, turns: bool) -> NDArray[np.float64]:
+def coarse_motion(reference: PartialImage, moving: PartialImage, turns: bool) -> NDArray[np.float64]:
     """Shift to about a pixel of binned images, and an angle where turning clearly helps.
 
     Returns
@@ -59,20 +59,20 @@ def bin_pixels(image: NDArray[np.floating], step: int) -> Image:
     return blocks.mean(axis=(1, 3), dtype=np.float32)
 
 
-def _binned(image: Seen, step: int) -> Seen:
+def _binned(image: PartialImage, step: int) -> PartialImage:
     """A smaller image, of which what holds a pixel that does not count does not count."""
     counted = None if image.counted is None else bin_pixels(image.counted.astype(np.float32), step) > 0.999
-    return Seen(bin_pixels(image.pixels, step), counted)
+    return PartialImage(bin_pixels(image.pixels, step), counted)
 
 
-def _turned(image: Seen, angle: float) -> Seen:
+def _turned(image: PartialImage, angle: float) -> PartialImage:
     pixels = ndimage.rotate(image.pixels, angle, reshape=False, order=1, mode="nearest")
     if image.counted is None:
-        return Seen(pixels)
-    return Seen(pixels, ndimage.rotate(image.counted, angle, reshape=False, order=0, mode="nearest"))
+        return PartialImage(pixels)
+    return PartialImage(pixels, ndimage.rotate(image.counted, angle, reshape=False, order=0, mode="nearest"))
 
 
-def _whole_pixels(reference: Seen, moving: Seen) -> tuple[NDArray[np.float64], float]:
+def _whole_pixels(reference: PartialImage, moving: PartialImage) -> tuple[NDArray[np.float64], float]:
     """Shift of `moving` in whole pixels, and the height of the peak that shows it."""
     shape = reference.pixels.shape
     size = [fft.next_fast_len(edge + edge // 2, real=True) for edge in shape]
@@ -85,7 +85,7 @@ def _whole_pixels(reference: Seen, moving: Seen) -> tuple[NDArray[np.float64], f
     return np.where(peak > np.array(size) / 2, peak - size, peak).astype(float), float(surface.max())
 
 
-def _detail(image: Seen) -> Image:
+def _detail(image: PartialImage) -> Image:
     """What lies between two smoothings, of pixels that count."""
     if image.counted is None:
         return ndimage.gaussian_filter(image.pixels, _FINE) - ndimage.gaussian_filter(image.pixels, _WIDE)

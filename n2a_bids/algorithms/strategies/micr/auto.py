@@ -34,7 +34,7 @@ from n2a_bids.algorithms.strategies.micr.channels import (
 from n2a_bids.algorithms.strategies.micr.gain import (
     ERROR_EXPONENT,
     ERROR_GROWTH,
-    Judged,
+    JudgedMethod,
     anchor_candidates,
     estimate_denoising_gain,
 )
@@ -110,7 +110,7 @@ def _denoise_channel(
     )
     if mean_won:
         return replace(found, rings=correlate_halves(fields, partial(estimator.blend, candidates, weights)))
-    judged = _what_is_judged(estimator, candidates, weights, fields, config)
+    judged = _judged_method(estimator, candidates, weights, fields, config)
     best = candidates[int(np.argmin(stack.risks))]
     each = _each_is_better(best, stack.block_risks[:, candidates.index(best)], fields, held_out, estimator)
     if each:
@@ -193,19 +193,19 @@ def _with_local_means(candidate: PlaneCandidate) -> list[PlaneCandidate]:
     ]
 
 
-def _what_is_judged(
+def _judged_method(
     estimator: PlaneEstimator,
     candidates: list[PlaneCandidate],
     weights: NDArray[np.float64],
     fields: StableFields,
     config: AutoConfig,
-) -> Judged:
+) -> JudgedMethod:
     """The blend, and the pretrained network where another one was trained, on recorrupted means."""
     noise_sd = fields.average_noise_sd * float(np.sqrt(1 + STRENGTH**2))
     method = estimator.blend(candidates, weights, noise_sd)
     if not config.training.schedule.n_epochs or config.training.weights is None:
-        return Judged(method)
-    return Judged(method, estimator.blend([candidates[1]], np.ones(1), noise_sd))
+        return JudgedMethod(method)
+    return JudgedMethod(method, estimator.blend([candidates[1]], np.ones(1), noise_sd))
 
 
 def _each_is_better(

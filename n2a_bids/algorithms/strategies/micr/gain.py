@@ -31,8 +31,8 @@ sections of an electron microscope were told 0.4 dB too low."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What is judged, and by what it is steadied."""
+class JudgedMethod:
+    """A way to denoise whose gain is to be told, and one that is surer of its own, which steadies it."""
 
     method: TileEstimate
     """Of recorrupted averages, as what follows."""
@@ -41,7 +41,7 @@ class Judged:
 
 
 def estimate_denoising_gain(
-    judged: Judged, fields: StableFields, held_out: HeldOut, context: Context
+    judged: JudgedMethod, fields: StableFields, held_out: HeldOut, context: Context
 ) -> float:
     """Noise variance of the mean over the squared error of the denoised image, both of intensities.
 
@@ -51,7 +51,7 @@ def estimate_denoising_gain(
 
     Parameters
     ----------
-    judged : Judged
+    judged : JudgedMethod
     fields : StableFields
     held_out : HeldOut
         Squares that training did not see.

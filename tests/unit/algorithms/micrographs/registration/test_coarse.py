@@ -5,7 +5,7 @@ import pytest
 from moved_micrographs import blobs, moved
 
 from n2a_bids.algorithms.micrographs.registration.coarse import bin_pixels, coarse_motion
-from n2a_bids.algorithms.micrographs.registration.seen import Seen
+from n2a_bids.algorithms.micrographs.registration.partial_image import PartialImage
 
 IMAGE = blobs(np.random.default_rng(1), 192)
 
@@ -14,7 +14,9 @@ IMAGE = blobs(np.random.default_rng(1), 192)
 def test_whole_pixels_are_found_in_noise(shift):
     """And no turn."""
     first, second = (np.random.default_rng(2).poisson(moved(IMAGE, one).clip(0)) for one in ((0, 0), shift))
-    found = coarse_motion(Seen(first.astype(np.float32)), Seen(second.astype(np.float32)), turns=True)
+    found = coarse_motion(
+        PartialImage(first.astype(np.float32)), PartialImage(second.astype(np.float32)), turns=True
+    )
     np.testing.assert_allclose(found[:2], shift, atol=1)
     assert found[2] == 0
 
@@ -23,9 +25,9 @@ def test_a_turn_is_found_where_it_helps_and_may_be_looked_for():
     """To the degree, in images of 256 pixels and more."""
     image = blobs(np.random.default_rng(4), 256)
     turned = moved(image, (4, 2), 6.0)
-    found = coarse_motion(Seen(image), Seen(turned), turns=True)
+    found = coarse_motion(PartialImage(image), PartialImage(turned), turns=True)
     assert np.degrees(found[2]) == pytest.approx(6, abs=1)
-    assert coarse_motion(Seen(image), Seen(turned), turns=False)[2] == 0
+    assert coarse_motion(PartialImage(image), PartialImage(turned), turns=False)[2] == 0
 
 
 def test_a_bar_that_stays_does_not_count():
@@ -37,7 +39,8 @@ def test_a_bar_that_stays_does_not_count():
     for image in images:
         image[-24:] = 400 * bar
     blind, seeing = (
-        coarse_motion(*(Seen(image, mask) for image in images), turns=False) for mask in (None, counted)
+        coarse_motion(*(PartialImage(image, mask) for image in images), turns=False)
+        for mask in (None, counted)
     )
     np.testing.assert_allclose(blind[:2], 0, atol=1)
     np.testing.assert_allclose(seeing[:2], (12, 0), atol=1)

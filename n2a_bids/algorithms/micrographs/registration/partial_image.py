@@ -11,7 +11,7 @@ from scipy import ndimage
 Image = NDArray[np.float32]
 
 
-class Seen(NamedTuple):
+class PartialImage(NamedTuple):
     """An image, and which of its pixels show the specimen."""
 
     pixels: NDArray[np.floating]
@@ -19,17 +19,17 @@ class Seen(NamedTuple):
     """(X, Y); None where all do."""
 
 
-def far_inside(image: Seen, sd: float) -> Seen:
+def far_inside(image: PartialImage, sd: float) -> PartialImage:
     """The same image, of which only pixels count that smoothing fills with nothing else."""
     if image.counted is None or image.counted.all():
-        return Seen(image.pixels)
-    return Seen(image.pixels, ndimage.distance_transform_edt(image.counted) > margin_of(sd))
+        return PartialImage(image.pixels)
+    return PartialImage(image.pixels, ndimage.distance_transform_edt(image.counted) > margin_of(sd))
 
 
-def smooth_tile(image: Seen, tile: tuple[slice, slice], sd: float) -> Seen:
+def smooth_tile(image: PartialImage, tile: tuple[slice, slice], sd: float) -> PartialImage:
     """A tile of the smoothed image."""
     smooth = ndimage.gaussian_filter(image.pixels[tile].astype(np.float32), sd, mode="nearest")
-    return Seen(smooth, None if image.counted is None else image.counted[tile])
+    return PartialImage(smooth, None if image.counted is None else image.counted[tile])
 
 
 def margin_of(sd: float) -> int:
@@ -37,7 +37,7 @@ def margin_of(sd: float) -> int:
     return int(np.ceil(3 * sd)) + 2
 
 
-def both_count(fixed: Seen, moving: Seen, places: NDArray[np.float64]) -> NDArray[np.bool_]:
+def both_count(fixed: PartialImage, moving: PartialImage, places: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Pixels of a tile that count, as do those at the (2, X, Y) places of the image."""
     count = np.ones(places.shape[1:], bool)
     if fixed.counted is not None:

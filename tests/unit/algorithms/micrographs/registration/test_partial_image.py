@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from n2a_bids.algorithms.micrographs.registration.seen import (
-    Seen,
+from n2a_bids.algorithms.micrographs.registration.partial_image import (
+    PartialImage,
     both_count,
     far_from_borders,
     far_inside,
@@ -22,13 +22,13 @@ def test_what_is_far_inside_does_not_depend_on_the_others():
     """Whatever the pixels hold that do not count: of ten SDs a hundredth of one comes through, in corners."""
     counted = np.ones(IMAGE.shape, bool)
     counted[30:34, 20:24] = False
-    inner = far_inside(Seen(IMAGE, counted), SD).counted
+    inner = far_inside(PartialImage(IMAGE, counted), SD).counted
     tile = (slice(None), slice(None))
     spoiled = np.where(counted, IMAGE, np.float32(10))
-    smooth = [smooth_tile(Seen(image), tile, SD).pixels[inner] for image in (IMAGE, spoiled)]
+    smooth = [smooth_tile(PartialImage(image), tile, SD).pixels[inner] for image in (IMAGE, spoiled)]
     np.testing.assert_allclose(*smooth, atol=0.01)
     assert 0.5 < inner.mean() < 1
-    assert far_inside(Seen(IMAGE, np.ones(IMAGE.shape, bool)), SD).counted is None
+    assert far_inside(PartialImage(IMAGE, np.ones(IMAGE.shape, bool)), SD).counted is None
 
 
 def test_values_are_read_where_the_image_moved_to():
@@ -52,7 +52,9 @@ def test_borders_are_kept_away_from_in_both_images():
 def test_pixels_count_where_both_images_count_them():
     fixed, moving = np.ones((2, *IMAGE.shape), bool)
     fixed[:4], moving[:, :6] = False, False
-    found = both_count(Seen(IMAGE, fixed), Seen(IMAGE, moving), GRID + np.array([0, 2])[:, None, None])
+    found = both_count(
+        PartialImage(IMAGE, fixed), PartialImage(IMAGE, moving), GRID + np.array([0, 2])[:, None, None]
+    )
     # Places beyond the image count for nothing.
     np.testing.assert_array_equal(found[:, :46], (np.arange(64)[:, None] >= 4) & (np.arange(46) >= 4))
-    assert both_count(Seen(IMAGE), Seen(IMAGE), GRID).all()
+    assert both_count(PartialImage(IMAGE), PartialImage(IMAGE), GRID).all()
