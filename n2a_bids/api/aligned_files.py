@@ -19,6 +19,7 @@ from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
+from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.interfaces.odd_repetitions import read_odd_repetitions
 from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed
@@ -80,7 +81,7 @@ class AlignedFiles:
 
 
 def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> AlignedFiles:
-    """Align image files, as the workflow of the app does; what gaps warn of comes first.
+    """Align image files, and look at them, as the workflow of the app does.
 
     Parameters
     ----------
@@ -114,6 +115,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
                 raise
             (odd[kept.pop(chosen.index)],) = reasons.values()
     record = read_typed(AlignmentRecord, Path(found.record_file))
+    looking = InspectInputs(index=kept[chosen.index], alignment_warnings=found.warnings)
     return AlignedFiles(
         tuple(map(Path, found.out_files)),
         Path(found.brain_mask),
@@ -123,8 +125,27 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
         tuple(kept[index] for index in found.accepted),
         _with_odd(record, {index: (paths[index].name, reason) for index, reason in odd.items()}),
         Path(found.measured_file) if isdefined(found.measured_file) else None,
-        (*gaps.warnings, *found.warnings),
+        _look_at(paths, gaps, masks, how, looking, folder / "inspected"),
     )
+
+
+def _look_at(
+    paths: Sequence[Path],
+    gaps: SimpleNamespace,
+    masks: Sequence[str],
+    how: AlignmentOptions,
+    looking: InspectInputs,
+    folder: Path,
+) -> tuple[str, ...]:
+    """Warnings of the images as they came, and of the steps before."""
+    looking.inputs.trait_set(
+        in_files=gaps.out_files,
+        mask_files=masks,
+        names=[path.name for path in paths],
+        given_mask=how.mask.name if how.mask else "",
+        gap_warnings=gaps.warnings,
+    )
+    return tuple(run_interface(looking, folder).warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def voxel_size_warnings(images: Sequence[Path]) -> list[str]:
     described = dict.fromkeys(map(spell_sizes, sizes))
     return [
         f"voxel sizes of the images differ ({', '.join(described)} mm): those with larger voxels bring less "
-        "detail; leave them out with --bids-filter-file if they were not meant as repetitions"
+        "detail; leave them out (n2a: --bids-filter-file) if they were not meant as repetitions"
     ]
 
 

@@ -61,6 +61,32 @@ def test_an_odd_reference_is_left_out_and_named_where_it_stood(tmp_path, monkeyp
     assert rows[1].reason == "its error is large"
 
 
+def test_what_the_app_warns_of_is_told_here(tmp_path, monkeypatch):
+    """Bright tissue that was cut off, and voxel sizes that differ."""
+    image, brain = head_phantom()
+    nb.Nifti1Image(brain.astype(np.uint8), AFFINE).to_filename(tmp_path / "mask.nii.gz")
+    paths = [tmp_path / name for name in ("cut.nii.gz", "coarse.nii.gz")]
+    noisy = [image + np.random.default_rng(number).normal(0, 20, image.shape) for number in (0, 1)]
+    cut = np.minimum(noisy[0], np.quantile(noisy[0][brain], 0.9)).astype(np.float32)
+    nb.Nifti1Image(cut, AFFINE).to_filename(paths[0])
+    nb.Nifti1Image(noisy[1].astype(np.float32), AFFINE * [1.2, 1.2, 1.2, 1]).to_filename(paths[1])
+
+    def align(chosen, images, owner, folder, how):
+        rows = tuple(AlignedRepetition(file=path.name) for path in paths)
+        record = write_record(AlignmentRecord(repetitions=rows), tmp_path / "alignment.json")
+        outputs = {"brain_mask": "mask", "common_mask": "mask", "measured_file": Undefined}
+        return SimpleNamespace(
+            out_files=["0", "1"], out_transforms=["0", "1"], **outputs,
+            accepted=[0, 1], record_file=record, warnings=["moved far"],
+        )  # fmt: skip
+
+    monkeypatch.setattr(aligned_files, "_align_to", align)
+    found = align_files(paths, tmp_path / "work", AlignmentOptions(mask=tmp_path / "mask.nii.gz"))
+    told = "; ".join(found.warnings)
+    assert "voxel sizes of the images differ" in told and "cut.nii.gz: 10.0%" in told
+    assert "coarse.nii.gz:" not in told and found.warnings[-1] == "moved far"
+
+
 def test_an_image_that_would_be_left_alone_is_not_aligned(tmp_path, monkeypatch):
     """Of a pair with a slab, the app denoises the complete image: here, the failure is told."""
     image, brain = head_phantom()
