@@ -15,10 +15,11 @@ class HashedNames:
     would tell of ``run-2`` what has been named ``run-3`` since. Folders do not count: a dataset may be moved.
     """
 
-    def _get_sorteddict(self, objekt: Any, *args: Any, **kwargs: Any) -> Any:
-        found = super()._get_sorteddict(objekt, *args, **kwargs)
-        # Of a string that is no file, nipype gives back the string itself.
-        is_file = isinstance(objekt, str) and found is not objekt
+    def _get_sorteddict(self, objekt: Any, dictwithhash: bool = False, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_sorteddict(objekt, dictwithhash, *args, **kwargs)
+        # The list that nipype keeps beside the results has whole paths already. Of a string that is no file,
+        # nipype gives back the string itself.
+        is_file = isinstance(objekt, str) and not dictwithhash and found is not objekt
         return (Path(objekt).name, found) if is_file else found
 
 

@@ -77,6 +77,15 @@ def test_another_method_is_not_taken_for_finished(tmp_path):
     assert first == again != other
 
 
+def test_what_a_step_was_given_is_listed_with_whole_paths(tmp_path):
+    """`n2a-tools benchmark --unseen` reads the list that nipype keeps beside the results."""
+    image = tmp_path / "sub-01_T1w.nii.gz"
+    nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)).to_filename(image)
+    listed, _ = BrainMask(in_file=str(image)).inputs.get_hashval(hash_method="content")
+    path, check_sum = dict(listed)["in_file"]
+    assert path == str(image) and len(check_sum) == 32
+
+
 def test_all_steps_are_resumable():
     """One that is not would leave a resumed run without its outputs, or with those of files renamed since."""
     names = [one.name for one in pkgutil.walk_packages(n2a_bids.interfaces.__path__, "n2a_bids.interfaces.")]
