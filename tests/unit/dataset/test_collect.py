@@ -344,6 +344,9 @@ def test_one_of_2000_participants_is_found_in_seconds(tmp_path, capsys):
             folder.mkdir(parents=True)
             for suffix in suffixes:
                 (folder / f"sub-{index:04d}_{suffix}").write_text("{}")
+    image = nb.Nifti1Image(np.zeros((16, 16, 16), np.uint8), np.eye(4))
+    for run in "12":
+        image.to_filename(tmp_path / f"sub-1234/anat/sub-1234_run-{run}_T1w.nii.gz")
     start = time.perf_counter()
     found = collect(tmp_path, select(participants=("1234",)))
     seconds = time.perf_counter() - start
