@@ -36,6 +36,26 @@ def test_every_section_and_figure_of_a_participant_is_explained():
     assert {GENERAL.get(title, title) for title in titles} - EXPLAINED == set()
 
 
+def keys_written_twice(node: yaml.Node) -> list[str]:
+    """Of mappings anywhere in a document: yaml keeps the last one, without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        return [key for one in node.value for key in keys_written_twice(one)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    keys = [key.value for key, _ in node.value]
+    twice = [key for key in keys if keys.count(key) > 1]
+    return twice + [key for _, value in node.value for key in keys_written_twice(value)]
+
+
+def test_no_key_is_written_twice():
+    """Micrographs had the caption of a head, since theirs stood under a key that came again."""
+    files = sorted(DATA.rglob("*.yml"))
+    assert len(files) >= 3
+    assert {file.name: keys_written_twice(yaml.compose(file.read_text("utf-8"))) for file in files} == {
+        file.name: [] for file in files
+    }
+
+
 def test_every_heading_of_the_pages_is_explained():
     """Participant, group, viewer: what stands in their templates."""
     found = {title for name in ("participant", "group", "viewer") for title in headings(f"{name}.html")}
