@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import helmert
-from scipy.stats import chi2
 
 from n2a_bids.algorithms.filters.learned import principal_basis
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import residual_covariance
-from n2a_bids.algorithms.noise.estimate import high_pass, robust_sd, single_image_noise_sd
+from n2a_bids.algorithms.noise.estimate import high_pass, robust_sd, single_image_noise_sd, typical_variance
 from n2a_bids.algorithms.noise.rician import noise_sd_of_moments
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.enumeration import enumerated
@@ -266,7 +265,5 @@ def _noise_of_darkest(
 ) -> float:
     darkest = np.argpartition(choosing.mean(axis=1), n_voxels)[:n_voxels]
     values = measuring[darkest].astype(np.float64)
-    degrees = values.shape[1] - 1
-    # Some of the darkest voxels hold signal that depends on direction: the median passes by them.
-    typical = np.median(values.var(axis=1, ddof=1)) * degrees / chi2.median(degrees)
-    return noise_sd_of_moments(float(values.mean()), float(typical) / noise_kept**2)
+    # Some of the darkest voxels hold signal that depends on direction.
+    return noise_sd_of_moments(float(values.mean()), typical_variance(values) / noise_kept**2)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import chi2
 
 from n2a_bids.algorithms.noise.air import (
     Magnitude,
@@ -17,7 +16,7 @@ from n2a_bids.algorithms.noise.air import (
     find_magnitude,
     possible_air,
 )
-from n2a_bids.algorithms.noise.estimate import difference_noise_sd
+from n2a_bids.algorithms.noise.estimate import difference_noise_sd, typical_variance
 from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_bias,
     chi_mean_of_air,
@@ -26,6 +25,7 @@ from n2a_bids.algorithms.noise.noncentral_chi import (
     noise_sd_of_coils,
 )
 from n2a_bids.algorithms.normalization import Mask, Volume
+from n2a_bids.algorithms.repetitions import spread_channels
 
 _MAGNITUDE_AGREEMENT = (0.6, 1.6)
 """Air and brain noise of a single-channel magnitude image agree within this ratio."""
@@ -227,15 +227,14 @@ def find_series_coils(
     floor : Floor
         Without a magnitude where nothing speaks for several coils.
     """
-    volumes = series[..., np.unique(np.linspace(0, series.shape[-1] - 1, _AIR_VOLUMES).round().astype(int))]
+    volumes = series[..., spread_channels(series.shape[-1], _AIR_VOLUMES)]
     images = np.moveaxis(volumes, -1, 1).reshape(-1, *mask.shape)
     air = find_air(images, mask, brain_noise, shared)
     if len(images) < 2 or not air.any():
         return Floor()
-    values, degrees = images[:, air].astype(np.float64), len(images) - 1
-    # Over the volumes: what the air of all shows alike is no noise. The median passes by ghosts.
-    variance = np.median(values.var(axis=0, ddof=1)) * degrees / chi2.median(degrees)
-    mean, sd = float(values.mean()), float(np.sqrt(variance)) / noise_kept
+    values = images[:, air].astype(np.float64)
+    # Over the volumes: what the air of all shows alike is no noise.
+    mean, sd = float(values.mean()), float(np.sqrt(typical_variance(values.T))) / noise_kept
     signal = float(np.median(images.mean(axis=0)[mask]))
     if sd > 0:
         brain_noise = noise_sd_of_coils(signal, brain_noise, coils_of_air(mean, sd))
