@@ -45,7 +45,7 @@ class ComparedBlocks:
     middle: NDArray[np.float32]
     coarse: NDArray[np.float32]
     displaced: NDArray[np.float32]
-    """Of some blocks, at the shift that suits each best."""
+    """Of some blocks, at the shift that suits each best, to a part of a voxel."""
     by_chance: NDArray[np.float32]
     """The same with blocks of other places."""
     seen: NDArray[np.float32]
@@ -188,16 +188,37 @@ def _best_over_shifts(
     edges: NDArray[np.intp],
 ) -> NDArray[np.float32]:
     """Correlation of enlarged blocks where noise was displaced by a correction of distortion."""
-    best = np.full(len(corners), -1.0, np.float32)
-    if not best.size:
-        return best
+    if not len(corners):
+        return np.zeros(0, np.float32)
     own = _patches(first, corners, edges, _AROUND_VOXELS).reshape(len(corners), -1)
     others = _patches(second, other_corners, edges, _AROUND_VOXELS + _SEARCH_VOXELS)
     sizes = edges + 2 * _AROUND_VOXELS
-    for shift in product(range(2 * _SEARCH_VOXELS + 1), repeat=3):
+    n_shifts = 2 * _SEARCH_VOXELS + 1
+    found = np.empty((len(corners), n_shifts, n_shifts, n_shifts), np.float32)
+    for shift in product(range(n_shifts), repeat=3):
         window = tuple(slice(start, start + size) for start, size in zip(shift, sizes, strict=True))
-        best = np.maximum(best, _block_correlation(own, others[(slice(None), *window)].reshape(own.shape)))
-    return best
+        found[(slice(None), *shift)] = _block_correlation(
+            own, others[(slice(None), *window)].reshape(own.shape)
+        )
+    return _peak(found)
+
+
+def _peak(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) largest of (N, x, y, z) correlations, between the steps too: by a parabola along each axis."""
+    index = np.stack(np.unravel_index(values.reshape(len(values), -1).argmax(axis=1), values.shape[1:]))
+    every = np.arange(len(values))
+    largest = values[(every, *index)]
+    above = np.zeros_like(largest)
+    for axis, size in enumerate(values.shape[1:]):
+        step = (np.arange(3) == axis).astype(int)[:, None]
+        inside = (index[axis] > 0) & (index[axis] < size - 1)
+        before, after = (
+            np.where(inside, values[(every, *np.clip(index + sign * step, 0, size - 1))], largest)
+            for sign in (-1, 1)
+        )
+        curvature = np.maximum(2 * largest - before - after, np.finfo(np.float32).tiny)
+        above += (after - before) ** 2 / (8 * curvature)
+    return np.minimum(largest + above, 1)
 
 
 def _patches(

@@ -34,10 +34,13 @@ _MOST_COARSE_SERIES = 0.17
 _LEAST_BLOCKS, _LEAST_FLAT = 20, 0.05
 """Flat blocks, and their part of all, without which nothing is known: in a brain without air around it, with
 little noise, some blocks seem flat by chance."""
-_DISPLACED_CORRELATION, _DISPLACED_GAIN = 0.65, 0.25
-"""Best correlation over shifts that counts, and by how much it must exceed that of blocks that do not belong
-together. Those of a copy with corrected distortion are 0.7 to 0.85 and 0.3 above, of a real pair up to 0.54
-and not above."""
+_DISPLACED_QUANTILE, _DISPLACED_CORRELATION, _DISPLACED_GAIN = 0.75, 0.45, 0.2
+"""Quantile of the best correlation over shifts, which single blocks reach where distortion is even; the least
+of it that counts, and by how much it must exceed that of blocks that do not belong together. Copies with
+corrected distortion have 0.67 to 0.95, means that hold the run 0.48 to 0.68, real pairs 0.25 to 0.31, at 0.2
+to 0.3 by chance."""
+_LEFT_BY_DISPLACEMENT = 0.86
+"""Of a correlation, where blocks were stretched and moved by more than a voxel."""
 _CLEARLY_SHARED, _CLEARLY_MORE = 0.4, 0.1
 """Correlation of the finer bands from which on the coarse one is believed, if it is higher by so much."""
 _PARTIAL_CORRELATION = {False: 0.15, True: 0.3}
@@ -181,12 +184,20 @@ def _summarise(slabs: Sequence[ComparedBlocks], *, of_series: bool) -> SharedNoi
     )
     best = max((fine, middle), key=np.median)
     correlation = np.median(best)
-    if correlation > _CLEARLY_SHARED and np.median(coarse) > correlation + _CLEARLY_MORE:
-        # What a strong filter left of the noise is coarse. Anatomy would show there first.
-        best = coarse
-    elif correlation <= _CLEARLY_SHARED:
-        least = max(_DISPLACED_CORRELATION, np.median(by_chance) + _DISPLACED_GAIN)
-        best = displaced if np.median(displaced) > least else best
+    if correlation > _CLEARLY_SHARED:
+        if np.median(coarse) > correlation + _CLEARLY_MORE:
+            # What a strong filter left of the noise is coarse. Anatomy would show there first.
+            best = coarse
+        moved = float(np.median(displaced)) if displaced.size else 0.0
+        if moved**2 >= SAME_ACQUISITION_SHARE and moved > np.median(best):
+            # Some blocks lie where they belong, and others beside it.
+            best = displaced
+    elif displaced.size:
+        high, chance = (np.quantile(values, _DISPLACED_QUANTILE) for values in (displaced, by_chance))
+        if high > max(_DISPLACED_CORRELATION, chance + _DISPLACED_GAIN):
+            error = float(displaced.std() / np.sqrt(displaced.size))
+            whole = float(min(high / _LEFT_BY_DISPLACEMENT, 1))
+            return SharedNoise(whole, error, int(displaced.size), of_series)
     # The median of a normal distribution varies by 1.2533 times as much as its mean.
     error = 1.2533 * best.std() / np.sqrt(best.size)
     return SharedNoise(float(np.median(best)), float(error), int(best.size), of_series)

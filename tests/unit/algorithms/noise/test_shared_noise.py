@@ -22,12 +22,12 @@ def shading(shape):
     return 1.3 * np.exp(-0.4 * y + 0.3 * z - 0.8 * x**2)
 
 
-def undistorted(image):
-    """A copy with distortion corrected: up to two voxels outwards at the faces."""
+def undistorted(image, stretch=0.05):
+    """A copy with distortion corrected: moved outwards, at the nearest faces by the stretch given."""
     grid = np.indices(image.shape).astype(np.float32)
     centre = np.array(image.shape)[:, None, None, None] / 2
     outwards = grid - centre
-    factor = 1 + 0.05 * (outwards**2).sum(axis=0) / (min(image.shape) / 2) ** 2
+    factor = 1 + stretch * (outwards**2).sum(axis=0) / (min(image.shape) / 2) ** 2
     return ndimage.map_coordinates(image, centre + outwards * factor, order=1, mode="nearest")
 
 
@@ -62,6 +62,21 @@ def test_a_processed_copy_holds_the_same_noise(noisy_runs, process, noise_sd):
     """Most of it stays, in the finest band or in coarser ones."""
     image = noisy_runs(1, noise_sd=noise_sd)[0]
     assert mapped(image, process(image)).is_copy
+
+
+@pytest.mark.parametrize("moved_voxels", [0.5, 1, 1.5, 2, 4])
+def test_a_copy_with_its_distortion_corrected_is_a_copy(moved_voxels):
+    """However far it was moved at the faces; a mean of two, of which one is compared, is none."""
+    rng, stretch = np.random.default_rng(3), moved_voxels / 40
+    x, y, z = np.meshgrid(*3 * [np.linspace(-1, 1, 80)], indexing="ij")
+    signal = 300 * np.clip(10 * (0.7 - np.sqrt(x**2 + y**2 + z**2)), 0, 1)
+    first, second = (
+        np.hypot(signal + 30 * rng.standard_normal(x.shape), 30 * rng.standard_normal(x.shape)).astype("f4")
+        for _ in range(2)
+    )
+    assert mapped(first, undistorted(first, stretch)).is_copy
+    assert not mapped(first, undistorted((first + second) / 2, stretch)).is_copy
+    assert not mapped(first, undistorted(second, stretch)).is_partial
 
 
 @pytest.mark.parametrize("unit", [1e-12, 1e9])
