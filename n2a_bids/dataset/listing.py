@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from n2a_bids.dataset.grouping.protocols import input_notes
 from n2a_bids.dataset.read.files import file_problem
-from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.enumeration import counted
 from n2a_bids.io.printable import printable
 
@@ -39,9 +40,15 @@ def format_collection(collection: Collection) -> str:
     text : str
         Several lines, without a newline at the end.
     """
-    lines = [_headline(collection)]
+    problems = {
+        path: problem
+        for unit in collection.units
+        for path in _used_files(unit)
+        if (problem := file_problem(path))
+    }
+    lines = [_headline(collection, len(problems))]
     for unit in collection.units:
-        lines += ["", *_unit_lines(unit)]
+        lines += ["", *_unit_lines(unit, problems)]
     faults = [item for item in collection.excluded if item.is_error]
     others = [item for item in collection.excluded if not item.is_error]
     if others:
@@ -51,12 +58,22 @@ def format_collection(collection: Collection) -> str:
     return "\n".join(lines)
 
 
-def _headline(collection: Collection) -> str:
+def _used_files(unit: DenoisingUnit) -> list[Path]:
+    """Images of a group that a run reads: without phases that stay unused."""
+    return [path for image in unit.images for path in _files_of(unit, image)]
+
+
+def _files_of(unit: DenoisingUnit, image: ImageFile) -> Sequence[Path]:
+    return image.files if unit.uses_phase or image.is_cartesian else image.files[:1]
+
+
+def _headline(collection: Collection, n_unusable: int) -> str:
     participants = {unit.entities["sub"] for unit in collection.units}
     n_images = sum(len(unit.images) for unit in collection.units)
+    unusable = f"; {counted(n_unusable, 'file')} of these groups cannot be used" if n_unusable else ""
     return (
         f"{counted(len(collection.units), 'group')} to denoise ({counted(n_images, 'image')} of "
-        f"{counted(len(participants), 'participant')}), {len(collection.excluded)} left out"
+        f"{counted(len(participants), 'participant')}), {len(collection.excluded)} left out{unusable}"
     )
 
 
@@ -66,17 +83,18 @@ def _learned_from(unit: DenoisingUnit) -> str:
     return f"; it learns from {unit.companion.path.name}, too, where that lowers the error"
 
 
-def _unit_lines(unit: DenoisingUnit) -> list[str]:
+def _unit_lines(unit: DenoisingUnit, problems: Mapping[Path, str]) -> list[str]:
     lines = [
         f"{unit.label}  [{_KINDS[unit.kind].format(suffix=unit.suffix)}]",
         *_wrapped(unit.reason + _learned_from(unit), "    "),
     ]
     for image, volumes in zip(unit.images, unit.volumes or ((),) * len(unit.images), strict=True):
-        used = image.files if unit.uses_phase or image.is_cartesian else image.files[:1]
+        used = _files_of(unit, image)
         names = " with ".join(path.name for path in used)
         lines.append(f"  - {names}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
-        for problem in filter(None, map(file_problem, used)):
-            lines += _wrapped(f"cannot be used: {problem}", "      ")
+        for path in used:
+            if path in problems:
+                lines += _wrapped(f"cannot be used: {problems[path]}", "      ")
     if unit.uses_phase:
         lines.append("    complex data: the smooth phase is taken out, and the real part denoised")
     elif any(len(image.files) > 1 for image in unit.images):

@@ -440,6 +440,7 @@ def test_the_list_names_files_that_were_not_fetched(make_bids):
     link.symlink_to("../../.git/annex/objects/xx/yy/content")
     text = " ".join(format_collection(collect(bids_dir, select(participants=("01",)))).split())
     assert "run-3_T1w.nii.gz cannot be used:" in text
+    assert "left out; 2 files of these groups cannot be used sub-01" in text
     assert f"git-annex) link to content that was not fetched; run 'datalad get {link}'" in text
     assert "run-1_T1w.nii.gz cannot be used" not in text
 
