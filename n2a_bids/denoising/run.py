@@ -90,7 +90,7 @@ def denoise_files(
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
     specks: list[str] = []
     repetitions, mask = loaded or (load_repetitions(job, specks.append), mask_in_world(job.mask, job.runs[0]))
-    strategy = _find_strategy(job.denoise.strategy, repetitions)
+    strategy = get_strategy(job.denoise.strategy, repetitions.modality)
     repetitions, alone = _beside(repetitions, job, strategy, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     checks = (shared_noise_warnings, check_series, spoiled_warnings) if compares else ()
@@ -266,18 +266,12 @@ def free_device_memory_gb(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else free_memory_gb()
 
 
-def _find_strategy(name: str, repetitions: Repetitions) -> Strategy:
-    try:
-        return get_strategy(name, repetitions.modality)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def _check_fit(strategy: Strategy, repetitions: Repetitions, job: DenoiseJob) -> None:
     if repetitions.n_repetitions < strategy.facts.min_repetitions:
+        one = "exposure" if repetitions.micrograph else "run"
         raise DenoisingError(
-            f"{strategy.facts.name} needs at least {strategy.facts.min_repetitions} repetitions, found "
-            f"{repetitions.n_repetitions} ({job.runs[0]}); give another run"
+            f"{strategy.facts.name} needs at least {strategy.facts.min_repetitions} {one}s, found "
+            f"{repetitions.n_repetitions} ({job.runs[0]}); give another {one}"
         )
     if strategy.facts.needs_same_contrast and not repetitions.same_contrast:
         other = "auto or noise2average" if repetitions.gradients is None else "noise2average"

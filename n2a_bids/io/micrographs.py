@@ -86,6 +86,10 @@ def _telling_what_cannot_be_read(path: Path) -> Iterator[None]:
     """Turn whatever a parser stumbles over into an error that names the file and the remedy."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise BIDSDataError(
+            f"{path}: expected an image, found no such file; correct the path or restore the file"
+        ) from error
     except _UNREADABLE as error:
         told = " ".join(str(error).split()) or type(error).__name__
         # Of a kind of compression that takes a package which is not required.

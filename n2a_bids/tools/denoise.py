@@ -15,9 +15,11 @@ from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.micrographs.command import takes_micrographs
 from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
+from n2a_bids.denoising.run import choose_device
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.record.alignment import AlignedRepetition
+from n2a_bids.strategy_table import find_strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,9 @@ def _check_heads(request: DenoiseCommand) -> bool:
         )
         raise ConfigError(f"{option}: expected PNG or TIFF files, found {job.runs[0]}; {instead}")
     check_request(job, request.files)
+    # Before minutes of alignment.
+    find_strategy(job.denoise.strategy, "anat")
+    choose_device(job.denoise.device)
     if job.mask is not None:
         check_file(job.mask)
     for path in job.runs:

@@ -141,6 +141,9 @@ def test_headers_tell_what_reading_would(tmp_path):
         grey.convert(mode).save(tmp_path / f"{mode}{end}")
     series = np.zeros((2, 3, 16, 16), np.uint8)
     tifffile.imwrite(tmp_path / "times.ome.tif", series, metadata={"axes": "TZYX"})
+    for name in ("away.png", "away.tif"):
+        with pytest.raises(BIDSDataError, match=f"{name}: expected an image, found no such file; correct"):
+            read_micrograph(tmp_path / name)
     (tmp_path / "text.tif").write_text("no image")
     (tmp_path / "text.png").write_text("no image")
     paths = sorted(tmp_path.iterdir())
@@ -180,6 +183,9 @@ def test_bad_files_are_named(tmp_path):
         path.write_bytes(path.read_bytes()[:300])
         with pytest.raises(BIDSDataError, match=name):
             read_micrograph(path)
+    for name in ("away.png", "away.tif"):
+        with pytest.raises(BIDSDataError, match=f"{name}: expected an image, found no such file; correct"):
+            read_micrograph(tmp_path / name)
     (tmp_path / "text.tif").write_text("no image")
     with pytest.raises(BIDSDataError, match="expected a PNG or TIFF"):
         read_micrograph(tmp_path / "text.tif")

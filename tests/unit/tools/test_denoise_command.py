@@ -69,6 +69,16 @@ def test_images_like_which_no_result_can_be_written_are_refused(files, capsys, k
         assert "finding the brain" not in told
 
 
+@pytest.mark.parametrize("option", [("--strategy", "san2n"), ("--device", "cuda")])
+def test_what_cannot_be_done_is_refused_before_the_alignment(files, capsys, option, monkeypatch):
+    """A strategy of diffusion series, and a GPU where there is none."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert _denoise(files, *option) == 2
+    told = capsys.readouterr().err
+    assert option[1] in told
+    assert "finding the brain" not in told
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
