@@ -47,9 +47,11 @@ _RECONSTRUCTION = (
 _DESCRIBED = "are they repetitions of one scan? Leave out what is not with --bids-filter-file"
 _COIL = "their noise and shading may differ"
 _SCANNER = "voxel sizes, distortion and shading may differ by some percent"
+_PERSON = "are they images of one person? Leave out what is not with --bids-filter-file"
 
 _ECHOES = "they are echoes of one acquisition, which no mean should join; name them echo-1, echo-2, ..."
 _OF_ITS_OWN = "give it a name of its own (acq-) to denoise it with its like"
+_OF_A_PERSON = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 _FALSE = frozenset(("false",))
 _UNLIKE = "its settings are not those of the others"
 _REMEDY = "they are no repetitions; give it a name of its own (acq-, ce-) to denoise it with its like"
@@ -72,6 +74,8 @@ class Setting:
     """Whether a field that only some images have is a difference."""
     noted_if_missing: bool = False
     """Whether it gets a note where an image whose other settings are told lacks it."""
+    is_private: bool = False
+    """Whether its values may name a person, so that no note repeats them."""
 
 
 SETTINGS = (
@@ -104,6 +108,7 @@ SETTINGS = (
     Setting("StationName", _SCANNER),
     Setting("SoftwareVersions", _SCANNER),
     *(Setting(field, _DESCRIBED, noted_in=_REPEATS) for field in DESCRIPTIONS),
+    *(Setting(field, _PERSON, 0, is_private=True) for field in _OF_A_PERSON),
 )
 """The one list of what must agree and of what is worth a note.
 
@@ -136,8 +141,8 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
         if lacking or (kind in setting.noted_in and _differ(setting, values, setting.note_above)):
             field, listed = _told(setting, unit.images)
             told = [value for value in listed if value is not None or setting.missing_differs or lacking]
-            text = f"{field} ({', '.join(spelled(value) for value in told)})"
-            differing.setdefault(setting.effect, []).append(text)
+            values_told = "" if setting.is_private else f" ({', '.join(spelled(value) for value in told)})"
+            differing.setdefault(setting.effect, []).append(f"{field}{values_told}")
     notes = [
         f"the sidecars of these images differ in {', '.join(fields)}: {effect}"
         for effect, fields in differing.items()

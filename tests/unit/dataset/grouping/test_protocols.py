@@ -127,6 +127,24 @@ def test_other_descriptions_of_runs_ask_whether_they_are_repetitions(field, firs
     assert not noted("anat-echoes", *pair) and not noted("dwi-repeats", *pair)
 
 
+@pytest.mark.parametrize("kind", ["anat-repeats", "anat-echoes", "dwi-repeats"])
+@pytest.mark.parametrize(
+    ("field", "first", "second", "is_noted"),
+    [
+        ("PatientSex", "M", "F", True),
+        ("PatientSex", "M", "m", False),
+        ("PatientSex", "M", None, False),
+        ("PatientID", 4711, 4712, True),
+        ("PatientBirthDate", "19700101", "19800101", True),
+    ],
+)
+def test_another_person_is_asked_about_and_not_named(kind, field, first, second, is_noted):
+    """In the sidecars: notes go into reports, which are shown around."""
+    told = noted(kind, {field: first}, {field: second})
+    assert (f"differ in {field}: are they images of one person?" in told) == is_noted
+    assert str(first) not in told.split()
+
+
 @pytest.mark.parametrize(
     ("setting", "spelled"), [({"InversionTime": 2.5}, "2.5"), ({"MTState": True}, "true")]
 )
