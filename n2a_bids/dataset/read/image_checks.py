@@ -222,9 +222,9 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
 
 def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
     slope, intercept = image.dataobj.slope, image.dataobj.inter
-    if not (np.isfinite([slope, intercept]).all() and slope != 0):
+    if not (np.isfinite([slope, intercept]).all() and slope > 0):
         raise BIDSDataError(
-            f"{path}: expected a finite scaling of intensities, found the slope {slope} and the intercept "
+            f"{path}: expected a scaling that keeps bright bright, found the slope {slope} and the intercept "
             f"{intercept} (scl_slope, scl_inter); repair the header or convert the image again"
         )
 
