@@ -138,7 +138,9 @@ def _add_sinks(
         if not chosen:
             continue
         targets = {row.name: row.paths(unit, config) for row in chosen}
-        write = Node(WriteDerivatives(targets, superseded=_superseded(unit, config, outdated)), name=sink)
+        # Of a run that is left out now, an earlier one may have written a transform.
+        kept = {"no_others": of_each, "superseded": _superseded(unit, config, outdated)}
+        write = Node(WriteDerivatives(targets, **kept), name=sink)
         for row in chosen:
             workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
             if row.sidecar:

@@ -31,6 +31,9 @@ class _WriteDerivativesInputSpec(DynamicTraitedSpec, StepInputSpec):
         traits.Int(),
         desc="of the files of each name those that this run does not have, but an earlier one may: deleted",
     )
+    no_others = traits.Bool(
+        False, usedefault=True, desc="delete the files of each name that this run does not have, by indices"
+    )
     superseded = traits.List(traits.Str(), desc="files of earlier runs that these replace, deleted if there")
 
 
@@ -74,7 +77,10 @@ class WriteDerivatives(ResumableInterface):
     def _gone(self) -> Iterator[Path]:
         """Files and sidecars of repetitions of which there is none now."""
         for targets in self.inputs.targets.values():
-            for path in (Path(targets[index]) for index in _listed(self.inputs.gone)):
+            gone = _listed(self.inputs.gone)
+            if self.inputs.no_others:
+                gone = [index for index in range(len(targets)) if index not in self.inputs.indices]
+            for path in (Path(targets[index]) for index in gone):
                 yield from (path, sidecar_path(path))
 
     def _files(self) -> Iterator[tuple[str, str, JsonObject]]:

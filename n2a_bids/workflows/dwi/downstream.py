@@ -122,7 +122,7 @@ def _write_own_grids(
     )
     workflow.connect(inputnode, "sidecar", describe, "sidecar")
     targets = {row.field: row.paths(unit, config) for row in OWN_GRID_OUTPUTS}
-    write = Node(WriteDerivatives(targets), name="write_own_grids")
+    write = Node(WriteDerivatives(targets, no_others=True), name="write_own_grids")
     made = [("out_files", "series"), ("mask_files", "mask"), ("bval_files", "bval"), ("bvec_files", "bvec")]
     workflow.connect(
         [

@@ -312,6 +312,17 @@ def test_write_derivatives_deletes_what_there_is_not_any_more(tmp_path):
     }
 
 
+def test_write_derivatives_keeps_no_others(tmp_path):
+    """A transform of a run that is left out now says that it was used."""
+    (tmp_path / "a.txt").write_text("a")
+    targets = [tmp_path / "out" / f"run-{run}_xfm.txt" for run in (1, 2, 3)]
+    targets[0].parent.mkdir()
+    for path in targets:
+        path.write_text("b")
+    WriteDerivatives({"xfm": targets}, xfm=[str(tmp_path / "a.txt")], indices=[1], no_others=True).run()
+    assert [path.name for path in targets[0].parent.iterdir()] == ["run-2_xfm.txt"]
+
+
 def test_write_derivatives_deletes_what_it_replaces(tmp_path):
     """Results of an earlier run with other options do not stay beside those of this one; others do."""
     (tmp_path / "a.nii.gz").write_text("a")
