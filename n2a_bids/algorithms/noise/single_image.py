@@ -5,6 +5,8 @@ detail (a difference along all three axes) holds next to no anatomy where tissue
 is noise, if that is white. Anatomy can only add to it: the level is an upper one, by 3 % at SNR 40 and 1 mm.
 Where neighbours share their noise, as after a filter, fine detail holds little of it: how alike they are is
 told by detail that is fine across one axis after the other, and the level corrected by it.
+Where voxels are coarse and noise is weak, fine detail is anatomy: its power then differs from one place to
+the next by more than that of noise, and the level is lowered, and less sure.
 The air of a single-channel magnitude image shows the level without any anatomy; where it is a little below
 that of the tissue, it is believed.
 """
@@ -38,6 +40,15 @@ parallel imaging have made the brain noisier than the air, which tells nothing t
 _ASYMMETRY = (1.13, 1.6)
 """Of the air's noise: from halfway between Gaussian and Rayleigh (1.26) on. Beyond, it is not noise alone:
 dark voxels between the folds of a view without air (2.0) told a level 26 % too low."""
+_LOW_QUANTILE, _LOW_OF_NOISE = 0.05, 0.72
+"""Quantile of the local power of the detail, over its mean around, and what noise has of its median there:
+0.70 to 0.76 where it is white, uneven or filtered, 0.25 to 0.5 in heads of 2 and 3 mm with noise of 3 %."""
+_UNLIKELY_ANATOMY = 0.08
+"""Part of the difference between that quantile and the median by which the quantile holds anatomy itself, if
+the power of anatomy falls off exponentially."""
+_SURELY_ANATOMY, _PERHAPS_NOISE = 0.85, 0.92
+"""Level of noise over that of all detail: below the first it counts, above the second not. Real images of
+1 mm have 0.93 and more."""
 _MAP_SD_VOXELS = 10.0
 _UNIFORM = 1.35
 """Ratio of the map's 95th and 5th percentile up to which it is the scatter of one level."""
@@ -101,7 +112,9 @@ def estimate_noise(
     power = _local_power(finest_detail(np.asarray(image, np.float32)))
     flat, less_flat = _flat_tissue(image, mask)
     white_sd = float(np.sqrt(np.median(power[flat]) / _MEDIAN_OF_VARIANCE))
-    covariance, tissue_sd = _find_colour(image, flat, less_flat, white_sd)
+    covariance, detail_sd = _find_colour(image, flat, less_flat, white_sd)
+    noise_part = _part_of_noise(power, flat)
+    tissue_sd = noise_part * detail_sd
     if not tissue_sd > 0:
         raise ValueError("no noise is seen in the brain: its flat tissue has the same values everywhere")
     step = _step(image[mask])
@@ -116,12 +129,15 @@ def estimate_noise(
     is_rayleigh = found is not None and least < found.asymmetry < most and _is_fine(stored[air], tissue_sd)
     ratio = found.air_noise_sd / tissue_sd if is_rayleigh else 1.0
     level = tissue_sd * float(np.interp(ratio, _AIR_OVER_TISSUE, _AIR_LEVEL))
-    relative = _relative_map(power, flat, mask)
-    colour = 0.0 if covariance is None else _COLOUR_UNCERTAINTY * abs(float(np.log(tissue_sd / white_sd)))
+    relative = _relative_map(power, flat, mask) if noise_part == 1 else np.ones(mask.shape, np.float32)
+    colour = 0.0 if covariance is None else _COLOUR_UNCERTAINTY * abs(float(np.log(detail_sd / white_sd)))
     return NoiseOfOneImage(
         noise_sd=(np.float32(level) * relative).astype(np.float32),
         level=level,
-        uncertainty=_BASE_UNCERTAINTY + abs(float(np.log(tissue_sd / level))) / 2 + colour,
+        uncertainty=_BASE_UNCERTAINTY
+        + abs(float(np.log(tissue_sd / level))) / 2
+        + colour
+        - float(np.log(noise_part)),
         magnitude=found if is_rayleigh and _AIR_OVER_TISSUE[0] < ratio < 1.6 else None,
         saw_air=found is not None or (bool(air.any()) and is_cut_off(stored[air])),
         is_correlated=bool(is_rayleigh and ratio > _CORRELATED_AIR),
@@ -182,6 +198,24 @@ def _flat_tissue(image: Volume, mask: Mask) -> tuple[Mask, Mask]:
     slope = ndimage.gaussian_gradient_magnitude(np.asarray(image, np.float32), _GRADIENT_SD_VOXELS)
     flat, both = (inner & (slope <= np.quantile(slope[inner], part * _FLAT_PART)) for part in (1, 2))
     return flat, both & ~flat
+
+
+def _part_of_noise(power: NDArray[np.float32], flat: Mask) -> float:
+    """Level of the noise over that of all fine detail, with anatomy in it; 1 where that is next to none.
+
+    Noise may be uneven, but is so over long distances: near by, all windows hold about as much of it.
+    """
+    typical = float(np.median(power[flat]))
+    # Windows of a few slices hold too little to be alike.
+    if min(power.shape) < _WINDOW_VOXELS or not typical > 0:
+        return 1.0
+    around = MaskedSmoother(flat, _MAP_SD_VOXELS)(np.minimum(power, np.float32(4 * typical)))[flat]
+    ratio = power[flat] / np.maximum(around, np.finfo(np.float32).tiny)
+    low, median = np.quantile(ratio, (_LOW_QUANTILE, 0.5))
+    part = min(1.0, float(low / (_LOW_OF_NOISE * median)))
+    part = max(part - _UNLIKELY_ANATOMY * (1 - part), 0.01)
+    known = [0.0, _SURELY_ANATOMY, _PERHAPS_NOISE, 1.0]
+    return float(np.interp(np.sqrt(part), known, [0.0, _SURELY_ANATOMY, 1.0, 1.0]))
 
 
 def _relative_map(power: NDArray[np.float32], flat: Mask, mask: Mask) -> NDArray[np.float32]:

@@ -98,6 +98,13 @@ def test_quantised_images_keep_their_level(brain):
     assert 0.95 * 1.2 < found.level < 1.2 * 1.2
 
 
+def merged(image: np.ndarray, factor: int) -> np.ndarray:
+    """Means over cubes of voxels."""
+    sizes = [size // factor for size in image.shape]
+    inner = image[tuple(slice(0, size * factor) for size in sizes)]
+    return inner.reshape([part for size in sizes for part in (size, factor)]).mean(axis=(1, 3, 5))
+
+
 def windowed(scan: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """A magnitude image whose k-space went through Hamming's window along some axes."""
     kspace = np.fft.fftn(scan)
@@ -127,6 +134,23 @@ def test_anatomy_between_coarse_voxels_is_no_coloured_noise(brain, snr):
     thick = image[:, :, :69].reshape(*image.shape[:2], 23, 3).mean(axis=-1)
     found = estimate_noise(np.abs(noisy(thick, 100 / snr)).astype(np.float32), mask[:, :, 1:69:3])
     assert found.covariance is None
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_fine_detail_of_coarse_voxels_is_known_to_be_anatomy(factor):
+    """Little noise in a whole brain of 2 or 3 mm: the level is lowered, and doubted; strong noise is not."""
+    truth = template_truth()
+    image, mask = (
+        merged(np.asarray(one, np.float32), factor)
+        for one in (truth.data * (100 / np.percentile(truth.data[truth.mask], 80)), truth.mask)
+    )
+    noise = np.random.default_rng(0).standard_normal(image.shape).astype(np.float32)
+    weak = estimate_noise(image + np.float32(0.7) * noise, mask > 0.5)
+    assert weak.level < 1.65 * 0.7
+    assert weak.uncertainty > 0.3
+    strong = estimate_noise(image + np.float32(7) * noise, mask > 0.5)
+    assert strong.level == pytest.approx(7, rel=0.06)
+    assert strong.uncertainty < 0.07
 
 
 def test_an_image_without_noise_is_refused(brain):
