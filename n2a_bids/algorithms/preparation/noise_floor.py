@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.constant_places import find_zero_layers, near_any
 from n2a_bids.algorithms.noise.air import (
     Magnitude,
     darkest_plateau,
@@ -229,7 +230,10 @@ def find_series_coils(
     """
     volumes = series[..., spread_channels(series.shape[-1], _AIR_VOLUMES)]
     images = np.moveaxis(volumes, -1, 1).reshape(-1, *mask.shape)
-    air = find_air(images, mask, brain_noise, shared)
+    # What one volume did not see, since it was moved, is 0: the mean is darker there than air.
+    unseen = [near_any(find_zero_layers(image)) for image in images]
+    seen = ~np.logical_or.reduce(unseen, initial=False)
+    air = find_air(images, mask, brain_noise, seen if shared is None else seen & shared)
     if len(images) < 2 or not air.any():
         return Floor()
     values = images[:, air].astype(np.float64)

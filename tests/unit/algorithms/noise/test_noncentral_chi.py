@@ -92,6 +92,23 @@ def test_the_coils_of_a_series_are_told_by_its_air(n_coils, turned):
     assert floor.magnitude.air_noise_sd == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.parametrize("moved_voxels", [0.8, 1.2, 2.0])
+def test_the_coils_are_told_where_volumes_moved_out_of_view(moved_voxels):
+    """One volume each along another axis: what it did not see is 0, so that the mean is darker there."""
+    signal, mask = head()
+    shown = np.stack([sum_of_squares(signal / 10, 4, 0.0, seed)[0] for seed in range(6)])
+    inside = np.moveaxis(shown, 0, -1)[mask]
+    told = noise_sd_of_moments(np.median(inside), inside.var(axis=1, ddof=1).mean())
+    for index, shift in enumerate(moved_voxels * np.vstack([np.eye(3), -np.eye(3)])):
+        shown[index] = ndimage.shift(shown[index], shift, order=1, mode="nearest")
+        shown[index][ndimage.shift(np.ones(SHAPE), shift, order=1, mode="grid-constant") < 0.5] = 0
+    series = np.moveaxis(shown, 0, -1)[None].astype(np.float32)
+    # Between two voxels a part of the noise is lost.
+    part = moved_voxels % 1
+    floor = find_series_coils(series, mask, told, float(np.hypot(part, 1 - part)))
+    assert floor.magnitude.n_coils == pytest.approx(4, rel=0.15)
+
+
 @pytest.mark.parametrize("kind", ["magnitude", "real part", "offset", "texture"])
 def test_a_rician_floor_is_found_under_uneven_noise(kind):
     """Noise that falls by five across the image, as after parallel imaging; no other air is taken for it."""
