@@ -136,7 +136,8 @@ def estimate_noise(
     is_rayleigh = found is not None and least < found.asymmetry < most and _is_fine(stored[air], tissue_sd)
     ratio = found.air_noise_sd / tissue_sd if is_rayleigh else 1.0
     level = tissue_sd * float(np.interp(ratio, _AIR_OVER_TISSUE, _AIR_LEVEL))
-    relative = _relative_map(power, flat, mask) if noise_part == 1 else np.ones(mask.shape, np.float32)
+    is_noise = noise_part > _PERHAPS_NOISE
+    relative = _relative_map(power, flat, mask) if is_noise else np.ones(mask.shape, np.float32)
     colour = 0.0 if covariance is None else _COLOUR_UNCERTAINTY * abs(float(np.log(detail_sd / white_sd)))
     return NoiseOfOneImage(
         noise_sd=(np.float32(level) * relative).astype(np.float32),
@@ -229,7 +230,8 @@ def _part_of_noise(image: Volume, power: NDArray[np.float32], flat: Mask) -> flo
     fine, coarse = (gaussian_blur(np.asarray(image, np.float32), sd, 3.0) for sd in _COARSER_SDS_VOXELS)
     step = max(1, ratio.size // _SAMPLE)
     likeness = stats.spearmanr(ratio[::step], _local_power(fine - coarse)[flat][::step]).statistic
-    is_anatomy = float(np.interp(likeness, (_CHANCE_LIKENESS, _LIKENESS_OF_ANATOMY), (0, 1)))
+    # None of a band of one value.
+    is_anatomy = float(np.interp(np.nan_to_num(likeness), (_CHANCE_LIKENESS, _LIKENESS_OF_ANATOMY), (0, 1)))
     return 1 - is_anatomy * (1 - part)
 
 
