@@ -6,6 +6,7 @@ measures to sidecar, report and group table. Standard library only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -108,6 +109,12 @@ class AlignmentRecord:
     def used(self) -> tuple[AlignedRepetition, ...]:
         """The repetitions that were not left out."""
         return tuple(row for row in self.repetitions if row.accepted)
+
+    @property
+    def drifts_pixels(self) -> tuple[float, ...]:
+        """Micrographs: how far each frame of a movie, or else each exposure used, lay from the first."""
+        rows = [row.drift_pixels for row in self.used if row.drift_pixels]
+        return tuple(math.hypot(*shift) for shift in self.frame_drift_pixels or rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _MOST_PIXELS = 900
 _DETAIL_PIXELS = 160
 _LIMIT_SD = 4.0
 _MOST_TICKS = 16
+_FINEST_PERIOD_PIXELS = 2.0
 
 
 def image_flicker(exposure: NDArray, mean: NDArray, denoised: NDArray) -> str:
@@ -89,7 +90,11 @@ def _draw_rings(axes, rings: RingCorrelationRecord, pixel_nm: float | None) -> N
     unit, scale = ("pixels", 1.0) if pixel_nm is None else ("nm", pixel_nm)
 
     def resolved(pixels: float | None) -> str:
-        return "none" if pixels is None else f"{pixels * scale:.3g} {unit}"
+        if pixels is None:
+            return "none"
+        # A curve that stays above the threshold ends at the finest period that pixels hold.
+        finer = "finer than " if pixels <= _FINEST_PERIOD_PIXELS else ""
+        return f"{finer}{pixels * scale:.3g} {unit}"
 
     rows = (
         ("as measured", rings.before, rings.pixels_before, rings.one_bit_pixels_before, SERIES[1]),

@@ -141,6 +141,7 @@ def _page(output_dir: Path, participant: str, run_uuid: str, page: ReportPage, c
         logs=output_dir / "logs",
         crashes=[crash for crash in content.crashes if not crash.stopped_by],
         stopped=[crash for crash in content.crashes if crash.stopped_by],
+        shows_person=any(unit.datatype != "micr" for unit in content.units),
     )
 
 

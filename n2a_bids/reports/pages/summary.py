@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -186,11 +185,9 @@ def cards(unit: UnitRecord) -> list[Card]:
 def _movement(unit: UnitRecord) -> list[Card]:
     """Motion between repetitions, and between the volumes of a series."""
     found, derived = [], unit.derived
-    frames = [math.hypot(*shift) for shift in unit.alignment.frame_drift_pixels]
-    drifts = [math.hypot(*row.drift_pixels) for row in unit.alignment.used if row.drift_pixels]
-    if frames or drifts:
-        what = "frame" if frames else "exposure"
-        drift = f"{max(frames or drifts):.1f} pixels"
+    if derived.max_drift_pixels is not None:
+        what = "frame" if unit.alignment.frame_drift_pixels else "exposure"
+        drift = f"{derived.max_drift_pixels:.1f} pixels"
         found.append(Card("Largest drift", drift, f"from the first {what}, undone"))
     elif derived.max_rotation_deg is not None and len(unit.alignment.used) > 1:
         moved = _sizes(derived.max_rotation_deg, derived.max_translation_mm or 0)

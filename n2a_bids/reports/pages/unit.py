@@ -110,6 +110,10 @@ def _with_units(value: float, measure: Measure) -> str:
     units = {
         "degrees": "\N{DEGREE SIGN}",
         "mm": " mm",
+        "1/mm": " per mm",
+        "voxels": " voxels",
+        "pixels": " pixels",
+        "dB": " dB",
         "s": " s",
         "MB": " MB",
         "ratio": " \N{MULTIPLICATION SIGN}",

@@ -23,6 +23,8 @@ class DerivedNumbers:
     max_rotation_deg: float | None
     """Over the repetitions that were used, as all of these about alignment and motion."""
     max_translation_mm: float | None
+    max_drift_pixels: float | None
+    """Of exposures of a microscope, from the first; of a movie, of its frames from the first."""
     min_correlation_after: float | None
     mean_framewise_displacement_mm: float | None
     max_framewise_displacement_mm: float | None
@@ -102,6 +104,7 @@ class UnitRecord:
         return DerivedNumbers(
             max_rotation_deg=_over(max, (row.rotation_deg for row in used)),
             max_translation_mm=_over(max, (row.translation_mm for row in used)),
+            max_drift_pixels=_over(max, self.alignment.drifts_pixels),
             min_correlation_after=_over(min, (row.correlation_after for row in used)),
             mean_framewise_displacement_mm=_over(fmean, (row.mean_framewise_displacement_mm for row in used)),
             max_framewise_displacement_mm=_over(max, (row.max_framewise_displacement_mm for row in used)),

@@ -355,6 +355,23 @@ def test_sums_of_frames_are_no_images_of_one_name(tmp_path):
     assert "from the first frame, undone" in text
 
 
+def test_page_of_micrographs_speaks_of_no_brain(tmp_path):
+    """Of a fly or of a material, "the brain of a person" would be wrong; gains and drift have their unit."""
+    rows = [{"file": f"sub-01_sample-a_run-{run}_TEM.tif", "drift_pixels": [3.0, 4.0]} for run in (1, 2)]
+    record = {**DENOISING, "gain_of_denoising_db": 3.43}
+    add_unit(tmp_path, "sub-01_sample-a_mod-TEM", record, {"repetitions": rows}, "micr")
+    for name in ("denoised", "detail", "rings", "residual", "risk", "drift"):
+        add_figure(tmp_path, f"sub-01_sample-a_desc-{name}_TEM.svg")
+    text = page_text(tmp_path)
+    said = re.sub(r"<[^>]*>", " ", text[text.index("</style>") :]).replace("brain imaging data structure", "")
+    assert not re.search(r"\b(brain|head|person|cortex)\b", said, re.IGNORECASE), said
+    assert "on squares of the image" in said
+    assert "Largest drift 5 pixels" in " ".join(said.split())
+    assert "Gain of denoising 3.43 dB" in " ".join(said.split())
+    add_unit(tmp_path, "sub-01")
+    assert "It shows the brain of a person" in page_text(tmp_path)
+
+
 def test_run_that_was_killed_says_what_is_missing(output_dir):
     """SIGKILL leaves no word: what was to be done and is not there is known by the list of the run."""
     logs = output_dir / "sub-01" / "log" / "run"
@@ -411,6 +428,8 @@ def test_methods_name_the_tools_that_would_denoise_again(output_dir):
     series = [replace(anatomy[0], datatype="dwi")]
     assert "QSIPrep" in methods_markdown(series)
     assert "sMRIPrep" not in methods_markdown(series)
+    others = [replace(anatomy[0], entities=(("sub", "01"), ("mod", suffix))) for suffix in ("T2w", "FLAIR")]
+    assert "should not be denoised again.\n" in methods_markdown(others)
     assert methods_markdown([replace(anatomy[0], denoising={})]) == "No image was denoised.\n"
     tex = citation_texts(series)["tex"]
     assert r"\texttt{-{}-denoise-method none}" in tex

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from n2a_bids import viz
-from n2a_bids.record.denoising import CandidateRisk, Choice, list_epochs
+from n2a_bids.record.denoising import CandidateRisk, Choice, RingCorrelationRecord, list_epochs
 from n2a_bids.record.regions import RegionRecord
 from n2a_bids.viz import Frame
 from n2a_bids.viz.distributions import Point, distribution
+from n2a_bids.viz.micrographs import ring_chart
 from n2a_bids.viz.svg import palette_colours
 from n2a_bids.viz.view import Cut, evenly_spaced_cuts, to_grey
 
@@ -378,3 +379,11 @@ def test_equal_values_stand_on_their_bar(n_values):
     ]
     centres = {float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', drawn)}
     assert centres and all(start < centre < start + width for centre in centres)
+
+
+def test_resolution_finer_than_the_pixels_is_told_as_such():
+    """A curve that stays above the threshold ends at two pixels, which is no resolution that was measured."""
+    rings = RingCorrelationRecord((0.1, 0.5), (1.0, 0.2), (1.0, 0.5), (0.3, 0.3), 2.0, 2.0, 3.1, None)
+    text = re.sub(r"<[^>]*>", "", ring_chart(rings, *np.eye(32)[[0, 0], None] + np.eye(32), pixel_nm=4.6))
+    assert "as measured: finer than 9.2 nm at 1/7, 14.3 nm at one bit" in text
+    assert "denoised: finer than 9.2 nm at 1/7, none at one bit" in text
