@@ -32,21 +32,21 @@ class TrainConfig:
     ] = "recorrupted"
     from_scratch: Annotated[bool, Option("start from random weights instead of the shipped ones")] = False
     validation_subjects: Annotated[
-        int,
-        Range(0),
+        int | None,
+        Range(1),
         Option(
             "subjects on which the epoch is chosen",
             flags=("--train-validation",), metavar="N", default="a sixth of them, 1 to 4",
         ),
-    ] = 0  # fmt: skip
+    ] = None  # fmt: skip
     test_subjects: Annotated[
-        int,
-        Range(0),
+        int | None,
+        Range(1),
         Option(
             "subjects on which the weights must beat the shipped ones in the end",
             flags=("--train-test",), metavar="N", default="a sixth of them, 1 to 4",
         ),
-    ] = 0  # fmt: skip
+    ] = None  # fmt: skip
     rate: Annotated[
         float | None,
         Range(0, above=True),

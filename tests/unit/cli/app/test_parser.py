@@ -188,6 +188,7 @@ def test_every_option_is_in_the_table():
         "--unknown", "--recip fast",
         "--filter-t1w acq", "--filter-t1w acq=", "--filter-t1w acq:maybe", "--filter-t1w acq=a acq=b",
         "--aggregate-session-reports 0", "--report-output-level folder", "--run-id one",
+        "--train-validation 0", "--train-test 0",
     ],
 )  # fmt: skip
 def test_unusable_arguments_exit_with_2(line, capsys):
