@@ -12,7 +12,7 @@ from pathlib import Path
 
 from n2a_bids.app.log import participant_lock, training_lock
 from n2a_bids.app.messages import crash_sentences, warn
-from n2a_bids.app.selection_doubts import unknown_exclusions
+from n2a_bids.app.selection_doubts import options_without_training, unknown_exclusions
 from n2a_bids.app.work import ParticipantWork, find_work, provide_named_templates
 from n2a_bids.app.work_dir import forget_moved_steps, top_name, work_dir_of
 from n2a_bids.config import Config, TrainConfig
@@ -76,7 +76,7 @@ def run_training(config: Config, interruption: Interruption) -> int:
     """
     read_description(config.bids_dir)
     select_participants(config.bids_dir, config.selection)
-    for sentence in unknown_exclusions(config):
+    for sentence in unknown_exclusions(config) + options_without_training(config):
         warn(sentence)
     check_output_dir(config.bids_dir, config.output_dir)
     if config.stage == "dry-run":

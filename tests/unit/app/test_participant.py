@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from small_dataset import write_participant
 
+from n2a_bids.app.selection_doubts import options_without_effect, options_without_training
+from n2a_bids.cli.app.settings import parse_config
 from n2a_bids.cli.main import main
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.errors import BIDSDataError
@@ -125,6 +128,61 @@ def test_a_pipe_called_bidsignore_is_not_waited_for(n2a, tmp_path, capsys):
     os.mkfifo(tmp_path / "bids" / ".bidsignore")
     assert n2a("--dry-run") == 0
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "--dwi-corrected --b0-threshold 10",
+            "--dwi-corrected and --b0-threshold: without effect, since no d",
+        ),
+        ("--micr-float", "--micr-float: without effect, since no micrographs are denoised here"),
+        ("--train-epochs 3", "--train-epochs: without effect but at the level 'train'"),
+        ("--b0-threshold 50 --skull-strip --single --mask-method network --align-space midspace", ""),
+    ],
+)
+def test_options_for_other_images_are_told(n2a, capsys, line, told):
+    """What does nothing for the images at hand may have been meant otherwise; a default asks for nothing."""
+    assert n2a("--dry-run", *line.split()) == 0
+    said = capsys.readouterr().err
+    assert told in said
+    assert ("without effect" in said) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--single --skull-strip --mask-method network", "--single and --mask-method: without effect"),
+        (
+            "--single --skull-strip --mask-method network",
+            "--skull-strip: without effect, since no anatomical",
+        ),
+        ("--micr-frames 2", "--micr-frames: without effect, since no file of several pages is used"),
+        ("--micr-float", ""),
+    ],
+)
+def test_options_for_other_images_than_micrographs_are_told(tmp_path, line, told):
+    """Files of one page hold no frames."""
+    images = tuple(ImageFile(tmp_path / f"sub-01_sample-a_run-{run}_TEM.tif") for run in "12")
+    unit = DenoisingUnit("micr-repeats", images, {"sub": "01", "sample": "a"})
+    config = parse_config(
+        [str(tmp_path / "bids"), str(tmp_path), "participant", "--device", "cpu", *line.split()]
+    )
+    said = options_without_effect(config, [unit])
+    assert any(told in one for one in said) if told else not said
+
+
+def test_options_that_training_does_not_look_at_are_told(tmp_path):
+    """Weights that it was thought to start from, above all."""
+    words = [str(tmp_path / "bids"), str(tmp_path), "train", "--device", "cpu", "-w", str(tmp_path / "work")]
+    given = parse_config([*words, "--weights-dir", str(tmp_path), "--viewer", "--random-seed", "3"])
+    (told,) = options_without_training(given)
+    assert told == (
+        "--weights-dir and --viewer: without effect at the level 'train', and training starts from the "
+        "shipped weights"
+    )
+    assert not options_without_training(parse_config([*words, "--train-epochs", "3"]))
 
 
 def test_folders_that_are_meant_as_participants_are_told(n2a, tmp_path, capsys):
