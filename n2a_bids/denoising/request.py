@@ -128,10 +128,6 @@ def check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
         raise ConfigError(
             f"{files.out_file}: the output should end in .nii.gz; its record goes into .json beside it"
         )
-    if job.noise_kept < 1 and not (job.bvals and job.bvecs):
-        raise ConfigError(
-            "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
-        )
     check_recipe(job.denoise.strategy, job.denoise.recipe)
     if files.out_repetitions and len(files.out_repetitions) != len(job.runs):
         raise ConfigError(

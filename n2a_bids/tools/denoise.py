@@ -16,10 +16,18 @@ from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.micrographs.command import takes_micrographs
 from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
 from n2a_bids.denoising.run import choose_device
+from n2a_bids.denoising.unused_options import refuse_unused
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.t1w_brain import write_brain_mask
+from n2a_bids.io.micrographs import SUFFIXES
 from n2a_bids.record.alignment import AlignedRepetition
 from n2a_bids.strategy_table import find_strategy
+
+_OTHER_PICTURES = (
+    *(".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp"),
+    *(".mrc", ".mrcs", ".dm3", ".dm4", ".ser", ".eer", ".czi", ".nd2", ".lif", ".oib", ".oif"),
+)
+"""Pictures, and files of microscopes, that are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ def run_denoise_command(request: DenoiseCommand) -> None:
         If options contradict each other, images cannot be used or do not fit together, or memory is short.
     """
     job = request.job
+    refuse_unused(job)
     has_table = job.bvals is not None or job.bvecs is not None
     has_exposures = takes_micrographs(job) or bool(job.micrograph)
     if has_exposures or has_table or not job.runs:
@@ -74,11 +83,7 @@ def run_denoise_command(request: DenoiseCommand) -> None:
 def _check_heads(request: DenoiseCommand) -> bool:
     """Refuse what cannot be aligned or denoised; whether every image shows one head, no series."""
     job = request.job
-    if job.exposures.as_they_lie or job.exposures.as_float:
-        option, instead = (
-            ("--as-they-lie", "give --no-align") if job.exposures.as_they_lie else ("--float", "leave it out")
-        )
-        raise ConfigError(f"{option}: expected PNG or TIFF files, found {job.runs[0]}; {instead}")
+    _refuse_other_pictures(job.runs)
     check_request(job, request.files)
     # Before minutes of alignment.
     find_strategy(job.denoise.strategy, "anat")
@@ -95,6 +100,17 @@ def _check_heads(request: DenoiseCommand) -> bool:
             "--bvals and --bvecs, or --mask"
         )
     return series is None
+
+
+def _refuse_other_pictures(runs: Sequence[Path]) -> None:
+    """Say which formats of pictures are taken, before the name of the result is judged as that of a head."""
+    for path in runs:
+        if path.suffix.lower() in _OTHER_PICTURES:
+            lossy = "; what JPEG took away stays lost" * path.suffix.lower().startswith(".jp")
+            raise BIDSDataError(
+                f"{path}: expected images of heads (NIfTI), or exposures of a microscope "
+                f"({', '.join(SUFFIXES)}), found {path.suffix}; save it as TIFF without loss{lossy}"
+            )
 
 
 def _refuse_unsound(runs: Sequence[Path]) -> None:

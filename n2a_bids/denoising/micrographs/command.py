@@ -26,9 +26,6 @@ from n2a_bids.strategy_table import check_recipe
 
 Report = Callable[[str], None]
 
-_OF_HEADS = ("bvals", "bvecs", "measured", "stored", "different_contrast", "real_valued", "whole_image")
-"""Options of a job that exposures of a microscope have no use for."""
-
 
 def takes_micrographs(job: DenoiseJob) -> bool:
     """Whether PNG or TIFF files are to be denoised."""
@@ -59,12 +56,6 @@ def denoise_micrographs(
         If denoising fails; of pairs as above.
     """
     check_recipe(job.denoise.strategy, job.denoise.recipe)
-    given = [name for name in _OF_HEADS if getattr(job, name)] + ["skull_strip"] * job.denoise.skull_strip
-    if given:
-        raise ConfigError(
-            f"--{given[0].replace('_', '-')}: expected images of heads (NIfTI), found exposures of a "
-            "microscope; leave it out"
-        )
     if job.exposures.pairs:
         _denoise_pairs(job, out_file, maps, report)
         return

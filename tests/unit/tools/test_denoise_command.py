@@ -264,3 +264,55 @@ def test_options_of_exposures_are_refused_for_heads(option, instead, files, caps
     assert _denoise(files, "--mask", files["mask"], option) != 0
     told = capsys.readouterr().err
     assert option in told and instead in told and not files["out"].exists()
+
+
+_TABLE = ("--bvals", "a.bval", "--bvecs", "a.bvec")
+
+
+@pytest.mark.parametrize(
+    ("runs", "options", "refused"),
+    [
+        (
+            "png",
+            ["--keep-noise-floor"],
+            "--keep-noise-floor: expected images of heads (NIfTI), found exposures",
+        ),
+        ("png", ["--skull-strip"], "--skull-strip: expected images of heads"),
+        ("png", ["--allow-shared-noise"], "--allow-shared-noise: expected images of heads"),
+        ("png", ["--b0-threshold", "10"], "--b0-threshold: expected a diffusion series"),
+        ("png", ["--companion", "b.nii.gz"], "--companion: expected a diffusion series"),
+        ("nii.gz", ["--companion", "b.nii.gz"], "--companion: expected a diffusion series"),
+        (
+            "nii.gz",
+            ["--whole-image"],
+            "--whole-image: expected a diffusion series with --bvals and --bvecs, found",
+        ),
+        ("nii.gz", ["--b0-threshold", "10"], "--b0-threshold: expected a diffusion series"),
+        (
+            "nii.gz",
+            [*_TABLE, "--different-contrast"],
+            "--different-contrast: expected anatomical images (NIfTI)",
+        ),
+        ("nii.gz", [*_TABLE, "--float"], "--float: expected PNG or TIFF files, found a diffusion series"),
+        ("nii.gz", [*_TABLE, "--as-they-lie"], "--as-they-lie: expected PNG or TIFF files"),
+        ("nii.gz", ["--b0-threshold", "50", "--no-align"], ""),
+        ("nii.gz", [*_TABLE, "--companion", "b.nii.gz", "--keep-noise-floor", "--b0-threshold", "9"], ""),
+        ("png", ["--float", "--as-they-lie", "--mask", "m.png"], ""),
+        ("nii.gz", ["--micrograph", "--mask", "m.nii", "--allow-shared-noise", "--keep-noise-floor"], ""),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(tmp_path, monkeypatch, capsys, runs, options, refused):
+    """Before any file is opened; exposures as NIfTI are those of the app, which gives all options."""
+    monkeypatch.chdir(tmp_path)
+    main(["denoise", f"a.{runs}", f"b.{runs}", "--out", f"out.{runs}", *options])
+    told = capsys.readouterr().err
+    assert refused in told if refused else "No such file" in told or "no such file" in told, told
+
+
+@pytest.mark.parametrize(("end", "hint"), [(".jpg", "what JPEG took away"), (".mrc", "TIFF without loss")])
+def test_pictures_that_are_not_read_are_named_before_the_result(tmp_path, capsys, end, hint):
+    """That the result of a picture "should end in .nii.gz" would send its owner the wrong way."""
+    words = ["denoise", f"a{end}", f"b{end}", "--out", str(tmp_path / f"out{end}")]
+    assert main(words) == 70
+    told = capsys.readouterr().err
+    assert f"found {end}" in told and hint in told and ".tif" in told
