@@ -182,13 +182,16 @@ def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> lis
         for other, variances in zip(data[1:], noise, strict=True)
     )
     needed = least_structure(AlignConfig().min_structure_correlation, voxel_mm)
-    if edges <= _MOST_EDGES and alike >= needed:
+    found = []
+    if edges > _MOST_EDGES:
+        found.append(f"they differ at edges of the anatomy (correlation {edges:.2f}, of aligned runs near 0)")
+    if alike < needed:
+        found.append(f"their detail differs (correlation {alike:.2f}, of aligned runs near 1)")
+    if not found:
         return []
     return [
-        "the runs do not seem to be aligned, or the head moved during one of the scans: they differ at "
-        f"edges of the anatomy (correlation {edges:.2f}, of aligned runs near 0), or their detail differs "
-        f"(correlation {alike:.2f}, of aligned runs near 1); look at the residual, at each run, and at how "
-        "they were aligned"
+        "the runs do not seem to be aligned, or the head moved during one of the scans: "
+        f"{' and '.join(found)}; look at the residual, at each run, and at how they were aligned"
     ]
 
 
