@@ -137,7 +137,9 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
     labels = spoiled.union(unit.label for unit in item.units)
     folder = run_record(item.label, config).parent
     left_out = [
-        LeftOut(_path_in(one.path, config.bids_dir), one.reason) for one in item.excluded if one.is_selected
+        LeftOut(_path_in(one.path, config.bids_dir), one.reason, one.is_error)
+        for one in item.excluded
+        if one.is_selected
     ]
     looked_at = [_path_in(path, config.bids_dir) for path in item.looked_at]
     images = {

@@ -33,6 +33,8 @@ class LeftOut:
     """Path in the input dataset."""
     reason: str
     """Why, and what would denoise it, where something would."""
+    is_error: bool = False
+    """Whether it is broken, so that the participant counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,10 @@ def _with_folders(paths: Iterable[str]) -> set[str]:
 
 def _left_out(value: object) -> list[LeftOut]:
     items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-    return [LeftOut(str(item.get("image", "")), str(item.get("reason", ""))) for item in items]
+    return [
+        LeftOut(str(item.get("image", "")), str(item.get("reason", "")), item.get("is_error") is True)
+        for item in items
+    ]
 
 
 def _labels(value: object) -> list[str]:

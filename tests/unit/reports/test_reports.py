@@ -372,6 +372,20 @@ def test_page_of_micrographs_speaks_of_no_brain(tmp_path):
     assert "It shows the brain of a person" in page_text(tmp_path)
 
 
+@pytest.mark.parametrize("has_result", [False, True])
+def test_page_tells_images_that_are_broken(output_dir, tmp_path, has_result):
+    """The run counts the participant as failed; "no errors" would deny that."""
+    subject = output_dir / "sub-01" if has_result else tmp_path / "other" / "sub-01"
+    logs = subject / "log" / "run"
+    logs.mkdir(parents=True)
+    broken = {"image": "sub-01/anat/sub-01_run-2_T1w.nii.gz", "reason": "it is truncated", "is_error": True}
+    (logs / "units.json").write_text(json.dumps({"units": [], "left_out": [broken]}))
+    text = " ".join(re.sub(r"<[^>]*>", " ", page_text(subject.parent)).split())
+    assert "1 image cannot be used , so that this participant counts as failed" in text
+    assert "Errors (1)" in text and "No errors" not in text and "as things were asked for" not in text
+    assert "sub-01_run-2_T1w.nii.gz cannot be used: it is truncated" in text
+
+
 def test_run_that_was_killed_says_what_is_missing(output_dir):
     """SIGKILL leaves no word: what was to be done and is not there is known by the list of the run."""
     logs = output_dir / "sub-01" / "log" / "run"
