@@ -105,7 +105,8 @@ def options_without_training(config: Config) -> list[str]:
     ]
     if not flags:
         return []
-    start = ", and training starts from the shipped weights" if "--weights-dir" in flags else ""
+    starts_shipped = "--weights-dir" in flags and not config.train.from_scratch
+    start = ", and training starts from the shipped weights" if starts_shipped else ""
     return [f"{listing(flags)}: without effect at the level 'train'{start}"]
 
 

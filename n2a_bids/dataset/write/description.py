@@ -60,7 +60,8 @@ own. Where a participant has one in several sessions, it needs `--subject-anatom
 
 def generated_by() -> JsonObject:
     """This program as ``GeneratedBy`` names it, with ``CodeURL`` once the address of the code is known."""
-    named: JsonObject = {"Name": "n2a", "Version": __version__, "Description": "Denoising of repeated MRI"}
+    what = "Denoising of repeated MRI and micrographs"
+    named: JsonObject = {"Name": "n2a", "Version": __version__, "Description": what}
     return {**named, "CodeURL": __url__} if __url__ else named
 
 
