@@ -32,7 +32,12 @@ from n2a_bids.dataset.read.layout import (
     select_participants,
 )
 from n2a_bids.dataset.read.metadata import SidecarReader
-from n2a_bids.dataset.read.micrographs import EXTENSIONS, has_micrograph_name, micrograph_problem
+from n2a_bids.dataset.read.micrographs import (
+    EXTENSIONS,
+    has_micrograph_name,
+    micrograph_problem,
+    micrographs_of_other_formats,
+)
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.printable import printable
@@ -88,6 +93,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
         *_found_by(images_of_other_formats, bids_dir, with_images, selection),
+        *_found_by(micrographs_of_other_formats, bids_dir, with_images, selection),
         *_found_by(images_named_by_converters, bids_dir, participants, selection),
     ]
     units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))

@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
 
+OTHER_FORMATS = (
+    *(".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp"),
+    *(".mrc", ".mrcs", ".dm3", ".dm4", ".ser", ".eer", ".czi", ".nd2", ".lif", ".oib", ".oif"),
+)
+"""Pictures, and files of microscopes, that are not read."""
 SUFFIXES = (".png", ".tif", ".tiff", ".btf", ".tf8", ".ome.zarr")
 """Endings of what is read, in lower case; ``.ome.tif`` and ``.ome.btf`` end so, too."""
 

@@ -19,15 +19,9 @@ from n2a_bids.denoising.run import choose_device
 from n2a_bids.denoising.unused_options import refuse_unused
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.t1w_brain import write_brain_mask
-from n2a_bids.io.micrographs import SUFFIXES
+from n2a_bids.io.micrograph_pixels import OTHER_FORMATS, SUFFIXES
 from n2a_bids.record.alignment import AlignedRepetition
 from n2a_bids.strategy_table import find_strategy
-
-_OTHER_PICTURES = (
-    *(".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp"),
-    *(".mrc", ".mrcs", ".dm3", ".dm4", ".ser", ".eer", ".czi", ".nd2", ".lif", ".oib", ".oif"),
-)
-"""Pictures, and files of microscopes, that are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,7 @@ def _check_heads(request: DenoiseCommand) -> bool:
 def _refuse_other_pictures(runs: Sequence[Path]) -> None:
     """Say which formats of pictures are taken, before the name of the result is judged as that of a head."""
     for path in runs:
-        if path.suffix.lower() in _OTHER_PICTURES:
+        if path.suffix.lower() in OTHER_FORMATS:
             lossy = "; what JPEG took away stays lost" * path.suffix.lower().startswith(".jp")
             raise BIDSDataError(
                 f"{path}: expected images of heads (NIfTI), or exposures of a microscope "

@@ -80,6 +80,6 @@ def _reason_alone(image: ImageFile, n_frame_groups: int | None) -> str:
     hint = ""
     if n_frame_groups:
         hint = "; it has one page (channels are none), so that --micr-frames finds no frames in it"
-    elif ".tif" in image.path.name:
-        hint = "; if its pages are frames, --micr-frames 2 uses them"
+    elif (n_pages := count_pages(image.path)) > 1:
+        hint = f"; if its {n_pages} pages are frames, --micr-frames 2 uses them"
     return f"{describe(image)}: one exposure of {describe_kind(image)}, nothing to average{hint}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from n2a_bids.contrasts import MICR_SUFFIXES
 from n2a_bids.dataset.read.acquisition import positive_number
 from n2a_bids.dataset.read.files import file_problem, problem_found_by
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrograph_pixels import OTHER_FORMATS
 from n2a_bids.io.micrographs import check_header
 from n2a_bids.io.ome_zarr import count_zarr_pages, is_zarr
 from n2a_bids.record.typed_json import JsonObject
@@ -20,6 +21,9 @@ EXTENSIONS = (".png", ".tif", ".ome.tif", ".ome.btf", ".ome.zarr")
 """Of BIDS."""
 _NAMED = re.compile(
     rf"sub-.*_(?:{'|'.join(MICR_SUFFIXES)})\.(?:png|tiff?|ome\.tiff?|ome\.btf|btf|ome\.zarr)", re.IGNORECASE
+)
+_NAMED_OTHERWISE = re.compile(
+    rf"sub-.*_(?:{'|'.join(MICR_SUFFIXES)})(?:{'|'.join(map(re.escape, OTHER_FORMATS))})", re.IGNORECASE
 )
 _MM = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "mm": 1.0}
 _LARGEST_DIFFERENCE = 0.01
@@ -45,6 +49,37 @@ def list_micrographs(folders: Iterable[Path]) -> list[Path]:
         with suppress(OSError), os.scandir(folder) as entries:
             found += [folder / entry.name for entry in entries if _NAMED.fullmatch(entry.name)]
     return sorted(found)
+
+
+def micrographs_of_other_formats(folder: Path, modalities: Sequence[str]) -> dict[Path, str]:
+    """Images in a folder of micrographs that are named as exposures, in a format that is not read.
+
+    Parameters
+    ----------
+    folder : Path
+        Of images, such as ``micr``; of others nothing is said.
+    modalities : sequence of str
+        Not needed: the folder tells.
+
+    Returns
+    -------
+    reasons : dict of Path to str
+        What to do with each; nothing that is there as PNG or TIFF, too.
+    """
+    if folder.name != "micr":
+        return {}
+    read = {path.name.partition(".")[0] for path in list_micrographs([folder])}
+    # A folder that cannot be listed is named where no image of its participant is found.
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries)
+        others = [name for name in names if _NAMED_OTHERWISE.fullmatch(name)]
+        return {
+            folder
+            / name: f"{name} is of a format that BIDS does not have: save it as TIFF or PNG without loss"
+            for name in others
+            if name.partition(".")[0] not in read
+        }
+    return {}
 
 
 def micrograph_problem(path: Path) -> str:

@@ -94,16 +94,30 @@ def test_every_suffix_and_ending_of_bids_is_found(tmp_path):
 
 
 def test_a_file_of_one_page_is_not_told_to_use_the_option_that_is_in_use(tmp_path):
-    """Its pages are no frames: --micr-frames is a hint only where it was not given."""
+    """Its pages are no frames: --micr-frames is a hint only for pages, and where it was not given."""
     path = tmp_path / "sub-1_sample-a_TEM.ome.tif"
     tifffile.imwrite(
         path, np.zeros((3, 64, 64), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack"
     )
     image = ImageFile(path, parse_name(path)[0])
     (without,), (within,) = (group_micr([image], groups).excluded for groups in (None, 2))
-    assert "--micr-frames 2 uses them" in without.reason
+    assert "--micr-frames" not in without.reason
     assert "one page (channels are none)" in within.reason
     assert "uses them" not in within.reason
+    tifffile.imwrite(path, np.zeros((4, 64, 64), np.uint8), metadata={"axes": "ZYX"})
+    (movie,) = group_micr([image], None).excluded
+    assert "if its 4 pages are frames, --micr-frames 2 uses them" in movie.reason
+
+
+def test_an_exposure_of_another_format_is_named(make_bids):
+    """Where its partner says "one exposure, nothing to average", the owner would look for it in vain."""
+    names = [f"sub-1/micr/sub-1_sample-a_run-{run}_TEM{end}" for run, end in ((1, ".png"), (2, ".JPG"))]
+    copies = ["sub-1/micr/sub-1_sample-a_run-1_TEM.mrc", "sub-1/micr/sub-1_sample-a_photo.jpg"]
+    found = collect(make_bids(dict.fromkeys([*names, *copies])), SelectionConfig())
+    told = {item.path.name: item for item in found.excluded}
+    assert set(told) == {Path(name).name for name in names}
+    reason = told[Path(names[1]).name]
+    assert "format that BIDS does not have: save it as TIFF or PNG" in reason.reason and not reason.is_error
 
 
 def test_frames_take_no_more_memory_than_their_sums(tmp_path):
