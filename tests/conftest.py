@@ -19,6 +19,7 @@ os.environ.setdefault("NIPYPE_NO_ET", "1")
 import nibabel as nb
 import numpy as np
 import pytest
+import torch
 from small_dataset import head_phantom
 
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
@@ -45,6 +46,12 @@ def _no_network():
     socket.socket.connect = refuse
     yield
     socket.socket.connect = connect
+
+
+@pytest.fixture(autouse=True)
+def _seeded_draws():
+    """Weights and images drawn without a generator are the same in every run of a test."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
