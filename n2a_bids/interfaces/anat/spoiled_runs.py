@@ -41,6 +41,6 @@ def without_spoiled(
     judged = list(repetitions)
     for run in spoiled:
         one = judged[run.index]
-        if run.worsens_mean and (may_leave_out_reference or not one.is_reference):
+        if run.must_go and (may_leave_out_reference or not one.is_reference):
             judged[run.index] = replace(one, qc=replace(one.qc, reason=run.reason))
     return judged
