@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.quality.voxel_sizes import unlike_voxels
 from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.grouping.entities import describe, group_by
-from n2a_bids.dataset.grouping.sidecar_duplicates import echoes_of_one, same_time_notes
+from n2a_bids.dataset.grouping.sidecar_duplicates import (
+    echoes_of_one,
+    other_date_notes,
+    same_time_notes,
+)
 from n2a_bids.dataset.read.acquisition import image_kind
 from n2a_bids.dataset.read.setting_values import (
     BRAND,
@@ -147,6 +151,7 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
         f"the sidecars of these images differ in {', '.join(fields)}: {effect}"
         for effect, fields in differing.items()
     ]
+    notes += other_date_notes(unit.images)
     return [*notes, *same_time_notes(unit.images)] if unit.kind in _TIMED else notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from n2a_bids.dataset.grouping.entities import describe, group_by
 from n2a_bids.dataset.read.acquisition import image_kind, image_type, is_phase, positive_number
@@ -33,6 +34,9 @@ _STEPS = {
 _RECONSTRUCTION = ("ImageType", "SeriesNumber", "SeriesInstanceUID", "SeriesDescription", "SeriesTime")
 _SETTINGS = ("EchoTime", "EchoNumber", "FlipAngle", "InversionTime", "PhaseEncodingDirection")
 _DATES = ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate")
+_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:T.*)?")
+_MOST_DAYS = 30
+"""Between scans, in which a brain changes little."""
 _SAME_ECHO_TIME = 0.02
 """Echo times of one echo differ by less, by rounding."""
 _TIME = re.compile(r"(\d{1,2}):?(\d{2}):?(\d{1,2}(?:\.\d*)?)")
@@ -93,6 +97,31 @@ def same_time_notes(images: Sequence[ImageFile]) -> list[str]:
         f"{', '.join(names)} have one AcquisitionTime in their sidecars: whether they are one acquisition "
         "is told by their noise"
     ]
+
+
+def other_date_notes(images: Sequence[ImageFile]) -> list[str]:
+    """A sentence where sidecars tell of scans that are more than a month apart; no date is told."""
+    days = [day for image in images if (day := _day(image.metadata)) is not None]
+    apart = max(days, default=0) - min(days, default=0)
+    if apart <= _MOST_DAYS:
+        return []
+    return [
+        f"these images were acquired {apart} days apart, by the dates in their sidecars: anatomy may have "
+        "changed, and the result shows the mean of what it was; are they of one session? Leave out what is "
+        "not with --bids-filter-file"
+    ]
+
+
+def _day(metadata: Mapping[str, object]) -> int | None:
+    """Number of the day of an acquisition; None where it is not told."""
+    for key in ("AcquisitionDateTime", *_DATES):
+        found = _DATE.fullmatch(str(metadata.get(key, "")).strip())
+        try:
+            if found:
+                return date(*map(int, found.groups())).toordinal()
+        except ValueError:
+            continue  # a date that is none, as anonymisation leaves it
+    return None
 
 
 def echoes_of_one(first: ImageFile, second: ImageFile) -> str:

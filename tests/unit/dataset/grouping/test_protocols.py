@@ -146,6 +146,24 @@ def test_another_person_is_asked_about_and_not_named(kind, field, first, second,
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "days"),
+    [
+        ({"AcquisitionDate": "20190301"}, {"AcquisitionDate": "20200301"}, 366),
+        ({"AcquisitionDateTime": "2019-03-01T10:00:00"}, {"AcquisitionDate": 20200301}, 366),
+        ({"AcquisitionDate": "20190301"}, {"AcquisitionDate": "20190302"}, 0),
+        ({"AcquisitionDate": "20190301"}, {"AcquisitionDate": "00000000"}, 0),
+        ({"AcquisitionDate": "20190301"}, {}, 0),
+    ],
+)
+def test_scans_of_other_dates_are_told_of(first, second, days):
+    """By how many days, not by the dates, which may name a person."""
+    for kind in ("anat-repeats", "anat-echoes", "dwi-repeats", "dwi-reverse-pe"):
+        told = noted(kind, first, second)
+        assert (f"acquired {days} days apart" in told) == bool(days)
+        assert "2019" not in told
+
+
+@pytest.mark.parametrize(
     ("setting", "spelled"), [({"InversionTime": 2.5}, "2.5"), ({"MTState": True}, "true")]
 )
 def test_a_setting_that_one_of_two_told_sidecars_lacks_is_noted(setting, spelled):
