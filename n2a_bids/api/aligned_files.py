@@ -105,7 +105,7 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> A
     kept, odd = list(range(len(paths))), {}
     while True:
         images = [_Masked(gaps.out_files[one], masks[one], gaps.gap_files[one]) for one in kept]
-        chosen = _choose(images, owner, folder / "reference")
+        chosen = _choose(images, owner, folder / "reference", how)
         try:
             found = _align_to(chosen, images, owner, folder / f"without-{len(odd)}", how)
             break
@@ -157,13 +157,16 @@ class _Masked:
     gaps: str
 
 
-def _choose(images: Sequence[_Masked], owner: str | None, folder: Path) -> SimpleNamespace:
+def _choose(
+    images: Sequence[_Masked], owner: str | None, folder: Path, how: AlignmentOptions
+) -> SimpleNamespace:
     """The reference among repetitions: the owner of the mask, if one was given."""
     files = [image.file for image in images]
     choice = ChooseReference(
         in_files=files,
         mask_files=[image.mask for image in images],
         gap_files=[image.gaps for image in images],
+        min_overlap=how.config.min_overlap,
     )
     if owner is not None:
         # Results take the mask of the reference: of a head that moved, it lies on one of the images only.

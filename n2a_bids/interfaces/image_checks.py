@@ -16,11 +16,12 @@ from nipype.interfaces.base import (
 
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.ceiling import find_ceiling
-from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
+from n2a_bids.algorithms.quality.mask_checks import cut_share, is_stripped, misplacement_mm
 from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
 from n2a_bids.algorithms.registration.rigid_fit import BRAIN_MM3, size_factor
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.image_checks import check_image
+from n2a_bids.enumeration import listing
 from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.images import load, load_mask
 
@@ -58,6 +59,8 @@ _MOST_MISPLACED_MM = 8.0
 those shifted by 15 mm 12 to 16 mm off."""
 
 _EQUAL_SIZES = 0.05
+_EQUAL_CUT = 0.1
+"""Of the area of the brain: the brain stem, where it leaves the view, has 0.04."""
 
 
 class _InspectInputsInputSpec(StepInputSpec):
@@ -79,7 +82,7 @@ class _InspectInputsOutputSpec(TraitedSpec):
 
 
 class InspectInputs(ResumableInterface):
-    """Look at voxel sizes, at bright tissue that was cut off, at a given mask, and for a missing skull."""
+    """Look at voxel sizes, at what was cut off of brain or brightness, at a given mask and for the skull."""
 
     input_spec = _InspectInputsInputSpec
     output_spec = _InspectInputsOutputSpec
@@ -89,16 +92,20 @@ class InspectInputs(ResumableInterface):
         names = inputs.names if isdefined(inputs.names) else [Path(path).name for path in inputs.in_files]
         used = inputs.accepted if isdefined(inputs.accepted) else range(len(inputs.in_files))
         warnings, stripped = voxel_size_warnings([Path(path) for path in inputs.in_files]), True
+        cuts = {}
         for index, paths in enumerate(zip(inputs.in_files, inputs.mask_files, strict=True)):
             image, mask_file = map(Path, paths)
             data, affine = load(image)
             mask, sizes_mm = load_mask(mask_file, image), voxel_sizes_mm(affine)
             warnings += ceiling_warnings(names[index], data, mask)
+            if index in used:
+                cuts[index] = cut_share(mask, sizes_mm)
             if inputs.given_mask and index == inputs.index:
                 warnings += mask_fit_warnings(inputs.given_mask, data, mask, sizes_mm)
             if stripped and index in used:
                 as_in_large = np.array(sizes_mm) / size_factor(mask, sizes_mm, BRAIN_MM3)
                 stripped = bool(mask.any()) and is_stripped(data, mask, as_in_large)
+        warnings += view_warnings(names, cuts, inputs.index)
         self._results["skull_stripped"] = stripped
         self._results["warnings"] = [
             *(*inputs.gap_warnings, *inputs.mask_warnings, *inputs.phase_warnings),
@@ -116,6 +123,29 @@ def mask_fit_warnings(name: str, image: Volume, mask: Mask, voxel_size_mm: Seque
     return [
         f"the brain mask {name} does not seem to lie on the brain of the images: it would fit better about "
         f"{size * distance_mm:.{0 if size == 1 else 1}f} mm away; look at its contours in the report"
+    ]
+
+
+def view_warnings(names: Sequence[str], cuts: Mapping[int, float], reference: int) -> list[str]:
+    """A sentence where the view of the reference cuts the brain more than that of others that are used.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all images.
+    cuts : mapping of int to float
+        Index of each image that is used -> `cut_share` of its brain.
+    reference : int
+        Its index.
+    """
+    own = cuts.get(reference, 0.0)
+    more = [names[index] for index, cut in cuts.items() if cut < own - _EQUAL_CUT]
+    if not more:
+        return []
+    return [
+        f"{names[reference]}: its field of view cuts the brain, and the result ends where it does, although "
+        f"{listing(more)} show{'s' * (len(more) == 1)} more (with a lower --min-overlap one that shows more "
+        "can be the reference)"
     ]
 
 

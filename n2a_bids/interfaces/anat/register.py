@@ -15,8 +15,9 @@ from nipype.interfaces.base import (
 
 from n2a_bids.algorithms.noise.copies import find_means
 from n2a_bids.algorithms.quality.mask_checks import cut_share
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, part_in_view
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
-from n2a_bids.algorithms.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.transforms import Affine, voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.interfaces.resumable import ResumableInterface, StepInputSpec
 from n2a_bids.io.gaps import load_gaps
@@ -45,6 +46,9 @@ class _ChooseReferenceInputSpec(StepInputSpec):
         usedefault=True,
         desc="whatever the noise: of runs of one echo, since all echoes must lie alike",
     )
+    min_overlap = traits.Float(
+        0.0, usedefault=True, desc="part of the brain of the reference that the others must show"
+    )
 
 
 class _ChooseReferenceOutputSpec(TraitedSpec):
@@ -65,11 +69,12 @@ class ChooseReference(ResumableInterface):
     Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
     lose detail on their grid. Of these, images that were processed further than others (normalised, say) give
     way, then those that are defaced or without skull give way to whole ones, in which the brain is found
-    best, then those whose field of view cuts the brain, since the result would end there. A mean of others
-    that was stored beside them is not taken, since it will be left out. A brain mask that the user gave
-    decides instead: the image it belongs to is the reference. Of the runs of an echo the first of those
-    compared is taken: noise would choose another run for another echo, and the echoes of one acquisition
-    would come out in two positions of the head.
+    best, then those whose field of view cuts the brain, since the result would end there. A whole head beside
+    slabs alone is not taken: they would be refused for what they do not show of it, while it shows all of
+    them. A mean of others that was stored beside them is not taken, since it will be left out. A brain mask
+    that the user gave decides instead: the image it belongs to is the reference. Of the runs of an echo the
+    first of those compared is taken: noise would choose another run for another echo, and the echoes of one
+    acquisition would come out in two positions of the head.
     """
 
     input_spec = _ChooseReferenceInputSpec
@@ -104,7 +109,8 @@ class ChooseReference(ResumableInterface):
         plain = self._least_processed(small)
         compared = _no_means(plain, files)
         whole = _whole(compared, gaps)
-        seen = _least_cut(whole, masks)
+        shown = _shown_by_others(whole, masks, self.inputs.min_overlap)
+        seen = _least_cut(shown, masks)
         largest = max(ratios[candidate] for candidate in seen)
         index = next(one for one in seen if ratios[one] >= (1 - _EQUAL_QUALITY) * largest)
         why = _reason(ratios[index], largest)
@@ -115,7 +121,8 @@ class ChooseReference(ResumableInterface):
             "processed least": len(plain) < len(small),
             "that are no mean of others": len(compared) < len(plain),
             "that are whole": len(whole) < len(compared),
-            "whose view holds most of the brain": len(seen) < len(whole),
+            "of which others show enough": len(shown) < len(whole),
+            "whose view holds most of the brain": len(seen) < len(shown),
         }
         among = "".join(f" among those {words}" for words, is_true in rivals.items() if is_true)
         return index, why + among
@@ -149,6 +156,29 @@ def _whole(indices: list[int], gaps: list[str]) -> list[int]:
     found = {index: load_gaps(gaps[index]) for index in indices}
     missing = {index: one.zone.mean() if one is not None else 0.0 for index, one in found.items()}
     return [index for index in indices if missing[index] <= min(missing.values()) + _EQUAL_MISSING]
+
+
+def _shown_by_others(indices: list[int], masks: list[str], least: float) -> list[int]:
+    """Those of the images of whose brain others show enough, by their headers, where two others show one."""
+    if len(masks) < 3:
+        return indices
+    heads = [_head_of(Path(mask)) for mask in masks]
+    showing = {
+        index: sum(
+            part_in_view(heads[index], Affine(), other) >= least
+            for position, other in enumerate(heads)
+            if position != index
+        )
+        for index in indices
+    }
+    # Where less is shown, headers may be wrong: motion is not known yet.
+    return [index for index in indices if showing[index]] if max(showing.values()) > 1 else indices
+
+
+def _head_of(mask: Path) -> PlacedImage:
+    """Where a brain lies, and the view of its image."""
+    data, affine = load(mask)
+    return PlacedImage(data, affine, data > 0.5)
 
 
 def _least_cut(indices: list[int], masks: list[str]) -> list[int]:

@@ -86,7 +86,7 @@ def init_align_wf(
     given = ["in_files", "mask_files", "gap_files", *of_complex]
     inputnode = Node(IdentityInterface(given), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
-    reference = _reference_node(processing_steps, required_index, takes_first=of_one_echo)
+    reference = _reference_node(config, processing_steps, required_index, takes_first=of_one_echo)
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     registration = RegisterRigid(random_seed=random_seed, match_shading=same_contrast)
     register = MapNode(registration, moving, name="register", mem_gb=1.5)
@@ -148,9 +148,10 @@ def _may_leave_out(required_index: int | None, of_one_echo: bool) -> dict[str, b
 
 
 def _reference_node(
-    processing_steps: Sequence[int], required_index: int | None, *, takes_first: bool
+    config: AlignConfig, processing_steps: Sequence[int], required_index: int | None, *, takes_first: bool
 ) -> Node:
-    reference = Node(ChooseReference(takes_first=takes_first), name="reference", mem_gb=1.0)
+    choice = ChooseReference(takes_first=takes_first, min_overlap=config.min_overlap)
+    reference = Node(choice, name="reference", mem_gb=1.0)
     if required_index is not None:
         reference.inputs.required_index = required_index
     if processing_steps:

@@ -154,6 +154,28 @@ def test_the_reference_shows_the_whole_brain(noisy_runs, head, write, affine, ax
     assert found.reason.endswith("among those whose view holds most of the brain")
 
 
+def test_a_whole_head_beside_slabs_is_not_the_reference(noisy_runs, head, write, affine):
+    """It shows all of each slab, but none shows enough of it: the slabs would go without it, or it alone."""
+    low, high = (int(edge) for edge in np.flatnonzero(head[1].any(axis=(0, 1)))[[0, -1]])
+    start = low + (high - low) // 2
+    place = affine.copy()
+    place[:3, 3] += place[:3, 2] * start
+    whole, *runs = noisy_runs(3)
+    files = [
+        write("whole", whole),
+        *(write(f"slab-{n}", run[..., start:], place) for n, run in enumerate(runs)),
+    ]
+    masks = [write("mask", head[1]), *([write("cut", head[1][..., start:], place)] * 2)]
+    choose = ChooseReference(in_files=files, mask_files=masks, min_overlap=0.9)
+    found = choose.run().outputs
+    assert found.index == 1 and found.reason.endswith("among those of which others show enough")
+    choose.inputs.min_overlap = 0.4
+    assert choose.run().outputs.index == 0
+    # Of one slab the whole head goes on, as before: there is nothing to average it with.
+    choose.inputs.trait_set(in_files=files[:2], mask_files=masks[:2], gap_files=[], min_overlap=0.9)
+    assert choose.run().outputs.index == 0
+
+
 @pytest.mark.slow
 def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pair, motion, head, affine):
     """Within 0.1 mm and 0.1 degrees of the truth, and the same bits twice."""

@@ -239,6 +239,22 @@ def test_an_image_that_was_cut_off_is_named(head_files, tmp_path, head):
     assert warning.startswith("sub-01_run-2_dwi.nii.gz: 2.0% of the brain")
 
 
+def test_a_result_that_ends_before_the_brain_is_named(head_files, tmp_path, head):
+    """Where another image shows more than the reference; the one that is whole is not told of."""
+    image, mask = head_files
+    inside = head[1].copy()
+    inside[..., -1] = inside[..., inside.shape[2] // 2]
+    cut = save_like(inside, image, tmp_path / "cut.nii.gz", np.uint8)
+    node = InspectInputs(in_files=[image, image], mask_files=[cut, mask], names=["slab", "whole"])
+    (warning,) = node.run(cwd=str(tmp_path)).outputs.warnings
+    assert (
+        warning.startswith("slab: its field of view cuts the brain")
+        and "although whole shows more" in warning
+    )
+    node.inputs.index = 1
+    assert node.run(cwd=str(tmp_path)).outputs.warnings == []
+
+
 def test_images_without_skull_are_recognised(head_files, tmp_path, head):
     """All of them must be zero outside of the brain, whatever the mask leaves at its border."""
     image, mask = head_files
