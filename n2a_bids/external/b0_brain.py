@@ -117,7 +117,7 @@ def volume_problem(
     affine: NDArray[np.float64],
     path: Path,
     *,
-    remedy: str = "try another --dwi-mask-method, or bring a mask by --derivatives",
+    remedy: str = "of an animal bring a mask by --derivatives, of a human head try another --dwi-mask-method",
 ) -> str:
     """Say that a mask is too small or too large for a brain, with the remedy; empty if it can be one.
 
@@ -137,5 +137,5 @@ def volume_problem(
         return ""
     return (
         f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} ml; look "
-        f"at the b0 volumes and the voxel size, {remedy}"
+        f"at the b0 volumes and the voxel size; {remedy}"
     )

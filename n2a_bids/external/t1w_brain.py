@@ -19,6 +19,10 @@ _FEWEST_VOXELS = 500
 """Of a brain that could be aligned at all."""
 GIVE_A_MASK = "give a mask of your own (n2a: --derivatives NAME=PATH; n2a-tools denoise: --mask)"
 """What to do about a brain that was not found, in the words of both commands."""
+_LOOK = (
+    "look at the image: where its header turns the head, so that the face is not in front, convert it again; "
+    f"of an animal, or of a head that lies well, {GIVE_A_MASK}"
+)
 
 
 def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
@@ -59,7 +63,7 @@ def check_brain(mask: Path, image: Path, source: str) -> Path:
     BIDSDataError
         If the mask is too small or too large for a brain, or the image shows nothing but noise in it.
     """
-    return _check(mask, image, source, _BRAIN_VOLUME_ML, GIVE_A_MASK)
+    return _check(mask, image, source, _BRAIN_VOLUME_ML, _LOOK)
 
 
 def check_given_mask(mask: Path, image: Path, given: Path) -> Path:
@@ -98,8 +102,7 @@ def _check(mask: Path, image: Path, source: str, volumes_ml: tuple[float, float]
     if not low <= volume_ml <= high or volume_ml == 0:
         found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
         raise BIDSDataError(
-            f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
-            f"the image, and if it is a head, {remedy}"
+            f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; {remedy}"
         )
     # Structure is smaller in small brains.
     as_in_large = np.array(sizes_mm) / size_factor(inside, sizes_mm)
@@ -107,8 +110,7 @@ def _check(mask: Path, image: Path, source: str, volumes_ml: tuple[float, float]
     if not is_structured:
         raise BIDSDataError(
             f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
-            f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
-            f"head, {remedy}"
+            f"more alike than by chance (correlation {correlation:.3f}); {remedy}"
         )
     return mask
 

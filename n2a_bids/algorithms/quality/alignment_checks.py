@@ -79,7 +79,8 @@ def with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
         (
             found.structure_correlation < thresholds.min_structure_correlation,
             f"the folds of the brain do not match (correlation {folds:.2f}, at least "
-            f"{thresholds.min_structure_correlation:.2f} is needed): another person, or alignment failed",
+            f"{thresholds.min_structure_correlation:.2f} is needed): another person, a header that turns the "
+            "head, or alignment failed",
         ),
         (
             found.correlation_after < thresholds.min_correlation,
