@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from n2a_bids.app.log import participant_lock, training_lock
-from n2a_bids.app.messages import crash_sentences, warn
+from n2a_bids.app.messages import warn
 from n2a_bids.app.selection_doubts import options_without_training, unknown_exclusions
 from n2a_bids.app.work import ParticipantWork, find_work, provide_named_templates
 from n2a_bids.app.work_dir import forget_moved_steps, top_name, work_dir_of
@@ -23,6 +23,7 @@ from n2a_bids.dataset.units import Collection, DenoisingUnit
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.folder_checks import check_output_dir
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.reports.records.crashes import find_crashes
 from n2a_bids.system.child import child_environment, raise_if_killed
 from n2a_bids.system.environment import brief_environment, prepare_environment
 from n2a_bids.system.signals import Interruption
@@ -248,7 +249,8 @@ def _aligned(item: ParticipantWork, config: Config, reason: str) -> list[Aligned
         if path.is_file():
             groups += read_groups(path)
             continue
-        said = [one for one in crash_sentences(_crash_folder(config)) if unit.workflow_name in one]
+        crashes = find_crashes(_crash_folder(config))
+        said = [crash.sentence for crash in crashes if unit.workflow_name in crash.step]
         warn(
             f"{unit.label} could not be aligned, and is not trained on: {'; '.join(said) or reason}; crash "
             f"files are in {_crash_folder(config)}"

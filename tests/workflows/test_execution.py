@@ -292,7 +292,7 @@ def test_parts_of_a_node_belong_to_the_unit_of_their_node(config, tmp_path):
     said = [line.split("sub-01 T1w: ")[1] for line in stream.getvalue().splitlines()]
     assert said[0] == said[2] == "registering the repetitions"
     assert said[1].startswith("repetitions registered, ")
-    assert said[3:] == ["align_wf > register failed"] * 3
+    assert said[3:] == ["registering the repetitions failed"] * 3
 
 
 def test_other_plugins_are_passed_on(config, tmp_path):

@@ -19,18 +19,16 @@ from tqdm import tqdm
 from n2a_bids.app.progress.expected_time import STEP_WORDS, StepPlan, about
 from n2a_bids.app.progress.time_left import TimeLeft
 from n2a_bids.reports.format import duration
+from n2a_bids.reports.records.steps import WHAT_IS_DONE, what_is_done
 from n2a_bids.system.progress import FILE_NAME, WANTS_FILES, read_progress
 
 _LONG_STEPS = {
-    "mask_wf.brain": "finding the brain",
-    "align_wf.register": "registering the repetitions",
-    "register": "registering the series",
-    "motion": "estimating motion",
-    "shared_motion": "joining eddy currents",
-    "distortion": "estimating distortion",
-    "denoise": "denoising",
-    "regions_wf.place": "bringing the regions of the atlas",
-}
+    name: WHAT_IS_DONE[name]
+    for name in (
+        *("align_wf.register", "register", "motion", "shared_motion", "distortion"),
+        *("denoise", "regions_wf.place"),
+    )
+} | {"mask_wf.brain": WHAT_IS_DONE["mask_wf"]}
 """Step that is told of when it starts, too -> what is said then."""
 _POLL_S = 1.0
 _BAR = "{percentage:3.0f} %|{bar:30}| {desc}"
@@ -294,7 +292,7 @@ def _is_minor(step: str) -> bool:
 
 
 def _words(node: Node, unit: str, step: str) -> str:
-    """Name of a step within its unit, or within the run where it belongs to none."""
+    """What a step does to its unit, or its name within the run where it belongs to none."""
     if not unit and _is_part(node):
         return node.name
-    return " > ".join(step.split("."))
+    return what_is_done(step) if unit else " > ".join(step.split("."))

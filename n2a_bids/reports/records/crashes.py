@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids.errors import OUT_OF_MEMORY
+from n2a_bids.reports.records.steps import step_words
 
 _NODE = re.compile(r"^Node: (.+)$", re.MULTILINE)
 _DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
@@ -58,11 +59,22 @@ class Crash:
         return self.node.split(".", 2)[-1]
 
     @property
+    def title(self) -> str:
+        """Images and what was done to them.
+
+        Examples
+        --------
+        >>> Crash(Path("crash-x.txt"), "n2a_0_1_0.sub_01.sub_01_T1w_anat_repeats.denoise", "killed").title
+        'sub-01_T1w, denoising'
+        """
+        return step_words(self.step)
+
+    @property
     def sentence(self) -> str:
         """What happened, in one line."""
         if self.stopped_by:
-            return f"{self.step}: interrupted by {self.stopped_by}; the same command resumes"
-        return f"{self.step}: {self.message}"
+            return f"{self.title}: interrupted by {self.stopped_by}; the same command resumes"
+        return f"{self.title}: {self.message}"
 
 
 def find_crashes(folder: Path) -> list[Crash]:

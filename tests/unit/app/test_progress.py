@@ -262,7 +262,7 @@ def test_after_a_failure_nothing_more_is_expected_of_the_unit(run):
     run.progress.start(node)
     run.progress.fail(node)
     run.progress.end(step(run.folder, "denoise"))
-    assert run.stream.getvalue().splitlines()[-1].endswith("brain failed")
+    assert run.stream.getvalue().splitlines()[-1].endswith("finding the brain failed")
     assert run.progress.seconds_left() == 0
 
 

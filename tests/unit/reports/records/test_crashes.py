@@ -24,7 +24,7 @@ def test_whole_file_tells_the_error(tmp_path):
     (tmp_path / "crash-x.txt").write_text(_WHOLE)
     (crash,) = find_crashes(tmp_path)
     assert crash.sentence == (
-        "sub_01_T1w_anat_repeats.outputs_wf.write: OSError: [Errno 28] No space left on the disk"
+        "sub-01_T1w, writing the results: OSError: [Errno 28] No space left on the disk"
     )
 
 
@@ -38,7 +38,7 @@ def test_step_of_one_image_of_several_is_named_by_its_workflow(tmp_path):
         "OSError: no brain"
     )
     (crash,) = find_crashes(folder)
-    assert crash.sentence == "sub_01_T1w_anat_repeats.mask_wf.brain: OSError: no brain"
+    assert crash.sentence == "sub-01_T1w, finding the brain: OSError: no brain"
     attempts = {"sub-01_T1w": "earlier", "sub-01_dwi": "later"}
     assert find_lasting_crashes(tmp_path, "later", attempts) == [crash]
     assert find_lasting_crashes(tmp_path, "later", {"sub-01_T1w": "later"}) == []
