@@ -35,7 +35,7 @@ MOST_MISSING = 0.9
 field of view."""
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
-_LARGEST = 1e17  # later steps compute in single precision, squares of it too
+_SMALLEST, _LARGEST = 1e-15, 1e17  # later steps compute in single precision, squares of it too
 # From microscopic MRI to localizers; headers in metres or micrometres lie far outside.
 _VOXEL_SIZES_MM = (0.01, 50.0)
 
@@ -246,11 +246,11 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
             "leave the image out (n2a: --bids-filter-file)"
         )
     scaled = np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter
-    if not np.abs(scaled).max() < _LARGEST:
-        raise BIDSDataError(
-            f"{path}: expected intensities below {_LARGEST:g}, found {np.abs(scaled).max():.3g}; "
-            "scale the image down"
-        )
+    largest = np.abs(scaled).max()
+    if low < high and not _SMALLEST < largest < _LARGEST:
+        limit, way = (f"above {_SMALLEST:g}", "up") if largest < 1 else (f"below {_LARGEST:g}", "down")
+        told = f"expected intensities {limit}, found {largest:.3g} at most; scale the image {way}"
+        raise BIDSDataError(f"{path}: {told}")
     wrapped = wrapping_problem(int(n_jumps.sum()), math.prod(image.shape), dtype)
     if wrapped and _is_magnitude(path, image):
         raise BIDSDataError(f"{path}: expected intensities that fit into {dtype}, found {wrapped}")

@@ -302,6 +302,19 @@ def test_bytes_behind_the_end_of_a_compressed_image_are_no_damage(save, volume):
     refuses(path, "damaged")
 
 
+@pytest.mark.parametrize(
+    ("factor", "way"), [(1e-40, "up"), (1e-18, "up"), (1e-12, ""), (1e12, ""), (1e16, "down")]
+)
+def test_intensities_that_single_precision_cannot_square_are_refused(save, volume, factor, way):
+    """Tiny ones became a constant image, and the message that of a program, not of a file."""
+    path = save(volume.astype(np.float64) * factor)
+    if way:
+        with pytest.raises(BIDSDataError, match=f"at most; scale the image {way}$"):
+            check_image(path)
+    else:
+        check_image(path)
+
+
 def test_a_volume_that_wrapped_is_refused(save, volume):
     """The b0 of a series is brighter than its other volumes."""
     series = np.stack([volume * 320, volume * 100], axis=-1).astype(np.int64).astype(np.uint16).view(np.int16)
