@@ -148,7 +148,9 @@ class RunDifferences:
         return SpoiledRun(index, float(np.sqrt(_ratio(self.detail, index, others))), worsens_mean)
 
 
-def find_spoiled_runs(images: NDArray[np.float32], mask: Mask) -> tuple[SpoiledRun, ...]:
+def find_spoiled_runs(
+    images: NDArray[np.float32], mask: Mask, seen: Mask | None = None
+) -> tuple[SpoiledRun, ...]:
     """Find aligned runs of one contrast whose error is more than noise.
 
     Parameters
@@ -157,6 +159,8 @@ def find_spoiled_runs(images: NDArray[np.float32], mask: Mask) -> tuple[SpoiledR
         In any units, not modified; fewer than three tell nothing.
     mask : (X, Y, Z) bool array
         Brain where every run was measured; a small one tells nothing.
+    seen : (X, Y, Z) bool array, optional
+        What the views of all runs show, everywhere by default: beyond, one stands for another.
 
     Returns
     -------
@@ -171,14 +175,14 @@ def find_spoiled_runs(images: NDArray[np.float32], mask: Mask) -> tuple[SpoiledR
     found = find_spoiled_series([(images, mask)])
     if not found:
         return found
-    structure, named = _structure_in_air(images, mask), [one.index for one in found]
+    structure, named = _structure_in_air(images, mask, seen), [one.index for one in found]
     others = float(np.median(np.delete(structure, named)))
     return tuple(replace(one, is_cleanest=bool(structure[one.index] < _CLEANER * others)) for one in found)
 
 
-def _structure_in_air(images: NDArray[np.float32], mask: Mask) -> NDArray[np.float64]:
+def _structure_in_air(images: NDArray[np.float32], mask: Mask, seen: Mask | None) -> NDArray[np.float64]:
     """SD of the smooth signal where the darkest run shows no tissue, of each run; 0 where there is no air."""
-    measured = possible_air(images, mask)
+    measured = possible_air(images, mask, seen)
     if not measured.any():
         return np.zeros(len(images))
     matched = apply_scales(match_scales(images, mask), images)

@@ -136,7 +136,8 @@ class AlignRepetitions(ResumableInterface):
         """The repetitions, those refused that make the mean worse, and warnings of other spoiled ones."""
         if not self.inputs.match_shading:  # echoes differ by more than their errors
             return repetitions, []
-        spoiled = find_spoiled(repetitions, self._results["out_files"], self._results["common_mask"])
+        aligned = (self._results[name] for name in ("out_files", "out_transforms", "common_mask"))
+        spoiled = find_spoiled(repetitions, *aligned)
         kept = without_spoiled(repetitions, spoiled, self.inputs.may_leave_out_spoiled_reference)
         return kept, [one.warning(kept[one.index].path.name) for one in spoiled if kept[one.index].accepted]
 

@@ -72,6 +72,17 @@ def test_a_run_without_the_ghost_of_the_two_others_stays(head):
     assert (found.index, found.must_go) == (0, True)
 
 
+def test_the_air_beyond_the_view_of_a_run_is_not_its_own(head):
+    """The reference stands for it there, with its ghost."""
+    clean, mask = (np.pad(image, 8) for image in head)
+    ghosts = clean + 0.1 * np.roll(clean, 14, 1)
+    runs = np.stack([scan(signal, 20, seed) for seed, signal in enumerate((clean, ghosts, ghosts))])
+    seen = np.broadcast_to(np.arange(clean.shape[1])[:, None] < 52, clean.shape)
+    runs = np.where(seen, runs, runs[1])
+    assert not find_spoiled_runs(runs, mask)[0].is_cleanest
+    assert find_spoiled_runs(runs, mask, seen)[0].is_cleanest
+
+
 @pytest.mark.parametrize("noise_sds", [(40, 40, 40), (40, 40, 160), (160, 40, 40), (5, 5, 20)])
 def test_noise_alone_spoils_no_run(head, noise_sds):
     """Stronger noise is for the weights."""
