@@ -144,8 +144,8 @@ def view_warnings(names: Sequence[str], cuts: Mapping[int, float], reference: in
         return []
     return [
         f"{names[reference]}: its field of view cuts the brain, and the result ends where it does, although "
-        f"{listing(more)} show{'s' * (len(more) == 1)} more (with a lower --min-overlap one that shows more "
-        "can be the reference)"
+        f"{listing(more)} show{'s' * (len(more) == 1)} more (with a lower min_overlap in the settings file, "
+        "n2a: --config-file, one that shows more can be the reference)"
     ]
 
 
