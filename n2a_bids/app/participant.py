@@ -15,6 +15,7 @@ from n2a_bids.app.work import (
     ParticipantWork,
     find_work,
     label_of,
+    missing_weights,
     provide_named_templates,
     write_methods_text,
 )
@@ -269,7 +270,7 @@ def _warn_of_options(config: Config, collection: Collection) -> None:
             "--regions: nothing is measured in regions of echoes (whose noise is known as one level) and of "
             f"micrographs: {', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
         )
-    told = selection_doubts(config, collection)
+    told = selection_doubts(config, collection) + missing_weights(config, collection.units)
     if config.outputs.fmriprep_derivatives:
         told += [preproc_conflict(collection.units), several_sessions(collection.units, config.output_dir)]
     for sentence in filter(None, told):

@@ -19,7 +19,9 @@ from n2a_bids.dataset.templates.archive import provide_templates
 from n2a_bids.dataset.templates.regions import asked_of_templateflow
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.enumeration import counted
+from n2a_bids.errors import ConfigError
 from n2a_bids.io.printable import printable
+from n2a_bids.strategy_table import find_strategy
 
 _NOTHING_PLANNED: Mapping[str, str] = MappingProxyType({})
 
@@ -100,6 +102,38 @@ def find_work(config: Config, selection: SelectionConfig, strategy: str) -> Coll
     if config.outputs.raw_like_dir is None:
         return suited
     return dataclasses.replace(suited, units=tuple(leave_distortion(unit) for unit in suited.units))
+
+
+def missing_weights(config: Config, units: Sequence[DenoisingUnit]) -> list[str]:
+    """Say which groups will fail, since ``--weights-dir`` lacks what their strategy starts from.
+
+    Returns
+    -------
+    told : list of str
+        A sentence for each kind of image.
+
+    Raises
+    ------
+    ConfigError
+        If it holds nothing for any of the groups, so that all would fail after their alignment.
+    """
+    folder = config.denoise.weights_dir
+    if folder is None or not units or config.stage not in ("run", "dry-run"):
+        return []
+    told, datatypes = [], dict.fromkeys(unit.datatype for unit in units)
+    for datatype in datatypes:
+        needed = find_strategy(config.denoise.strategy, datatype).weights_of(config.denoise.recipe)[:1]
+        label = next(unit.label for unit in units if unit.datatype == datatype)
+        told += [
+            f"{folder}: expected {name}.safetensors in --weights-dir (or N2A_WEIGHTS_DIR) for {label} and "
+            "others like it, found none; take the folder of weights for these images, or leave them out with "
+            "--modalities"
+            for name in needed
+            if not (folder / f"{name}.safetensors").is_file()
+        ]
+    if len(told) == len(datatypes):
+        raise ConfigError(told[0])
+    return told
 
 
 def provide_named_templates(config: Config) -> None:

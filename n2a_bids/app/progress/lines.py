@@ -270,7 +270,8 @@ class RunProgress:
             for running in list(self._running.values()):
                 found = read_progress(running.folder / FILE_NAME) if running.step == "denoise" else None
                 words = found.message if found else _LONG_STEPS.get(running.step, "")
-                is_new = found is not None and found.message != running.told
+                # At its end a denoising names an intermediate file, which nobody should look for.
+                is_new = found is not None and found.message != running.told and found.part < 1
                 if is_new or (words and self._clock() - self._last_line > _SILENCE_S):
                     running.told = words
                     self.say(running.unit, f"{words}{self._left_words()}")

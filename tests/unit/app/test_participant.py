@@ -9,6 +9,7 @@ import pytest
 from small_dataset import write_participant
 
 from n2a_bids.app.selection_doubts import options_without_effect, options_without_training
+from n2a_bids.app.work import missing_weights
 from n2a_bids.cli.app.settings import parse_config
 from n2a_bids.cli.main import main
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
@@ -171,6 +172,29 @@ def test_options_for_other_images_than_micrographs_are_told(tmp_path, line, told
     )
     said = options_without_effect(config, [unit])
     assert any(told in one for one in said) if told else not said
+
+
+def test_weights_that_are_missing_are_told_before_the_work(n2a, tmp_path, capsys):
+    """Every group would fail after its alignment, which takes hours for a dataset."""
+    (tmp_path / "resunet-2d.safetensors").touch()
+    assert n2a("--dry-run", "--weights-dir", tmp_path) == 2
+    told = capsys.readouterr().err
+    assert "expected resunet-t1w.safetensors in --weights-dir" in told and "for sub-01_T1w" in told
+    assert n2a("--dry-run", "--weights-dir", tmp_path, "--strategy", "mean") == 0
+    (tmp_path / "resunet-t1w.safetensors").touch()
+    assert n2a("--dry-run", "--weights-dir", tmp_path) == 0
+
+
+def test_weights_for_some_images_alone_denoise_these(tmp_path):
+    """The other kind is named, and does not stop them."""
+    (tmp_path / "resunet-t1w.safetensors").touch()
+    files = {"anat-repeats": "anat/sub-01_run-1_T1w.nii.gz", "micr-repeats": "micr/sub-01_sample-a_TEM.tif"}
+    units = [
+        DenoisingUnit(kind, (ImageFile(tmp_path / name),), {"sub": "01"}) for kind, name in files.items()
+    ]
+    words = [str(tmp_path / "bids"), str(tmp_path), "participant", "--device", "cpu"]
+    (told,) = missing_weights(parse_config([*words, "--weights-dir", str(tmp_path)]), units)
+    assert "expected resunet-2d.safetensors" in told and "sub-01_TEM" in told
 
 
 def test_options_that_training_does_not_look_at_are_told(tmp_path):

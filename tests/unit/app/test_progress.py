@@ -211,6 +211,18 @@ def test_a_denoising_that_was_interrupted_does_not_stand_for_the_one_that_runs(r
     assert run.progress.seconds_left() == pytest.approx(before, rel=0.05)
 
 
+def test_the_file_that_a_denoising_leaves_to_the_next_step_is_not_named(run):
+    """Of micrographs it is not even in their format, and it goes with the work directory."""
+    node = step(run.folder, "denoise")
+    run.progress.start(node)
+    run.clock.now += 10
+    for message, part in (("measuring the result", 0.95), ("wrote denoised.nii.gz", 1.0)):
+        write_progress(Path(node.output_dir()) / "progress.json", Progress(message, part))
+        run.progress.tell_denoising()
+    assert "measuring the result" in run.stream.getvalue()
+    assert "denoised.nii.gz" not in run.stream.getvalue()
+
+
 def test_a_unit_that_runs_again_takes_its_time_again(run):
     """Without a repetition that fitted none, as after a failure; what stays done is told as such."""
     names = [f"top.sub_01.{UNIT}.{name}" for name in PLAN.steps_s]
