@@ -85,6 +85,7 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
         return 2, (
             f"no other series has opposite phase encoding ({name} has the same, "
             f"{other.phase_encoding}), or the same gradient table under another run"
+            + _doubt_by_label(series, other)
         )
     if relation == "across":
         return 1, f"phase encoding of {name} is neither the same nor opposite but along another axis"
@@ -98,6 +99,15 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
         missing = missing_direction(other, f" of {name}")
     remedy = _remedy_by_option(series, other) if alike else ""
     return 1 if remedy else 0, missing + remedy
+
+
+def _doubt_by_label(series: Series, other: Series) -> str:
+    """That one of two sidecars may be wrong, where two of one phase encoding are named by two; else empty."""
+    labels = {one.image.entities.get("dir") for one in (series, other)}
+    if len(labels) < 2 or None in labels or reason_not_common(series, other):
+        return ""
+    named = " and ".join(sorted(f"dir-{label}" for label in labels))
+    return f"; the names have {named}: if one sidecar is wrong, correct its PhaseEncodingDirection"
 
 
 def _remedy_by_option(series: Series, other: Series) -> str:

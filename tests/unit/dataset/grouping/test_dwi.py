@@ -161,6 +161,7 @@ def test_labels_alone_make_no_pair(dataset):
     found = dataset.collect()
     assert [unit.kind for unit in found.units] == ["dwi-split", "dwi-split"]
     assert "no other series has opposite phase encoding" in found.units[0].reason
+    assert "the names have dir-AP and dir-PA: if one sidecar is wrong" in found.units[0].reason
 
 
 def test_phase_encoding_is_inherited(dataset):
