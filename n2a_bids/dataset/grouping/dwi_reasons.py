@@ -62,9 +62,15 @@ def _reason_by_name(series: Series, session: Sequence[Series]) -> str:
             if series.image.entities.get(name) != other.image.entities.get(name)
             and name not in ("dir", "run")
         ]
+        # Reconstructions of one acquisition share its noise; named as runs they would be averaged.
+        condition = (
+            "two reconstructions of one acquisition are no two measurements; where these are two acquisitions"
+            if relation == "same" and "rec" in differing
+            else "where the two belong together"
+        )
         return (
             f"{other.image.path.name} has {relation} phase encoding and the same volumes, but the names "
-            f"differ in {' and '.join(differing)}: where the two belong together, name them alike but for "
+            f"differ in {' and '.join(differing)}: {condition}, name them alike but for "
             f"{'dir' if relation == 'opposite' else 'run'}"
         )
     return ""

@@ -128,6 +128,14 @@ def test_a_partner_under_another_name_is_named(dataset):
     assert "name them alike but for dir" in first.reason
 
 
+def test_another_reconstruction_is_not_said_to_be_a_run(dataset):
+    """Renamed as told, a series and its filtered copy would be averaged as two measurements."""
+    dataset.add("run-1", metadata=AP)
+    dataset.add("rec-denoised_run-1", metadata=AP)
+    for unit in dataset.collect().units:
+        assert "differ in rec: two reconstructions of one acquisition are no two measurements" in unit.reason
+
+
 def test_a_run_without_echo_time_does_not_join_two_that_differ(dataset):
     """The first tells nothing; of the others only one repeats it."""
     dataset.add("run-1", metadata=AP)
