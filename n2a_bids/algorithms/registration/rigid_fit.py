@@ -33,6 +33,8 @@ _STEEPEST = 0.3
 SMOOTHING_MM = (2.5, 1.5)
 """Of the rounds: the first catches large motions, the second is less biased."""
 _BRAIN_RADIUS_MM = 50.0
+LEAST_VOXELS = 3
+"""Along an axis: points in the outermost voxels are not compared, and in a thinner slab none is left."""
 _LEAST_RESPONSE = 0.02
 """Share of the slopes of a target that are taken for true at least."""
 

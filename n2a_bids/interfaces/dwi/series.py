@@ -24,6 +24,7 @@ from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.preparation.lost_slices import bridge_slices
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
+from n2a_bids.algorithms.registration.rigid_fit import LEAST_VOXELS
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.gradient_tables import read_series
@@ -102,7 +103,7 @@ class _PickVolumesOutputSpec(TraitedSpec):
     bval_file = File(exists=True, desc="their b-values")
     bvec_file = File(exists=True, desc="their directions, unit length")
     b0_file = File(exists=True, desc="their mean b0")
-    gap_warnings = traits.List(traits.Str(), desc="of specks, dark slices and unusual signal")
+    gap_warnings = traits.List(traits.Str(), desc="of specks, dark or few slices, and unusual signal")
     lost_slices = traits.List(
         traits.List(traits.Int()), desc="slices without their signal: volume, of those taken, and slice"
     )
@@ -128,6 +129,7 @@ class PickVolumes(ResumableInterface):
         self._results["gap_warnings"] = [
             *_mend_and_check(data, table, indices, image),
             *self._describe_lost(image.path.name, dark, indices),
+            *describe_thin_slab(image.path.name, data.shape[:3]),
         ]
         b0 = mean_b0(bridge_slices(data, lost, inputs.slice_axis), table)
         bval, bvec = write_gradients(table, affine, folder / "series")
@@ -169,6 +171,24 @@ def _mend_and_check(
     return [
         *([describe_specks(name, specks)] if specks.size else []),
         *check_signal(data, shells, indices, image.path),
+    ]
+
+
+def describe_thin_slab(name: str, shape: tuple[int, ...]) -> list[str]:
+    """What to say of a series with too few slices for its motion to be found; nothing of others.
+
+    Examples
+    --------
+    >>> describe_thin_slab("a_dwi.nii.gz", (64, 64, 30))
+    []
+    """
+    if min(shape) >= LEAST_VOXELS:
+        return []
+    found = " x ".join(map(str, shape))
+    return [
+        f"{name}: motion, within the series and relative to others, is not estimated in a slab of "
+        f"{min(shape)} slices ({found} voxels; at least {LEAST_VOXELS} are needed): all volumes are taken as "
+        "they lie"
     ]
 
 

@@ -13,6 +13,7 @@ from diffusion_series import random_table
 from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
+from n2a_bids.algorithms.registration.rigid_fit import SmoothImage
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.b0_brain import find_brain
@@ -82,6 +83,21 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
     node = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec)
     with pytest.raises(BIDSDataError, match=r"raw\.nii\.gz: expected an image .* volume 9"):
         node.run()
+
+
+@pytest.mark.parametrize("n_slices", [2, 3])
+def test_a_slab_too_thin_for_motion_is_named(tmp_path, monkeypatch, n_slices):
+    """Of two slices nothing is compared, and no motion found would read as a head that lay still."""
+    monkeypatch.chdir(tmp_path)
+    table = random_table(2, 14)
+    series = _tensor_series(table)[0][:, :, 4 : 4 + n_slices]
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
+    node = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec)
+    told = [text for text in node.run().outputs.gap_warnings if "slab of 2 slices" in text]
+    assert len(told) == (n_slices == 2)
+    points = np.argwhere(np.ones(series.shape[:3], bool)).astype(float)
+    compared = SmoothImage(series[..., 0], (1.0, 1.0, 1.0), 1.0).sees(points, np.zeros(6))
+    assert compared.any() == (n_slices > 2)
 
 
 def test_a_map_of_the_scanner_that_was_stored_as_b0_is_refused(tmp_path, monkeypatch):
