@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap, agreement
 from n2a_bids.algorithms.distortion.field import COARSE_FIELD, DistortionConfig
-from n2a_bids.algorithms.distortion.polarity import explains_more, is_small, polarity_doubt
+from n2a_bids.algorithms.distortion.polarity import axis_doubt, explains_more, polarity_doubt
 from n2a_bids.algorithms.registration.rigid import register_rigid
 
 
@@ -88,7 +88,7 @@ def correct_pair(
 
 
 def doubt_of_pair(pair: BlipPair, correction: PairCorrection, *, config: PairConfig = PairConfig()) -> str:
-    """Why two b0s that were corrected as opposite may be of one polarity; empty where nothing speaks for it.
+    """Why two b0s that were corrected as opposite may be of one polarity, or another axis; empty if nothing.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ def doubt_of_pair(pair: BlipPair, correction: PairCorrection, *, config: PairCon
     displacement = correction.displacement[pair.mask]
     # A shift of the head stands in it as a constant, and is no sign of distortion.
     moved_voxels = float(np.percentile(np.abs(displacement - np.median(displacement)), 95))
-    if not is_small(moved_voxels):
-        return ""
     alike = _align(pair, config)
     rigid, bent = (_agreement(pair, result) for result in (alike, correction))
-    return polarity_doubt(rigid, bent, moved_voxels)
+    shown = pair.shown(alike.voxel_map, alike.displacement)
+    another_axis = axis_doubt(alike.corrected, shown, pair.voxel_size_mm, pair.axis, bent)
+    return another_axis or polarity_doubt(rigid, bent, moved_voxels)
 
 
 def _agreement(pair: BlipPair, result: PairCorrection) -> float:

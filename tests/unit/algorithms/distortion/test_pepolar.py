@@ -10,6 +10,7 @@ from textured_heads import distortion_head
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import DistortionConfig, resample
 from n2a_bids.algorithms.distortion.pepolar import PairConfig, correct_pair, doubt_of_pair
+from n2a_bids.algorithms.distortion.polarity import axis_doubt
 from n2a_bids.algorithms.transforms import voxel_sizes_mm
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load
@@ -158,6 +159,24 @@ def test_pair_without_opposite_distortion_is_doubted(peak_voxels):
     blips = _blips(*(pair + noise), mask)
     found = doubt_of_pair(blips, correct_pair(blips, config=_QUICK), config=_QUICK)
     assert "PhaseEncodingDirection" in found
+
+
+@pytest.mark.parametrize("axis", [0, _AXIS])
+def test_a_wrong_axis_of_phase_encoding_is_named(axis):
+    """As of a sidecar that was not changed when the image was reordered: a field along it bends the brain."""
+    image, mask = distortion_head((28, 36, 20))
+    field = susceptibility_displacement(mask, _AXIS, 2.0, torch.Generator().manual_seed(1))
+    noise = np.random.default_rng(1).standard_normal((2, *image.shape)) * 5
+    first, second = _pair(image, field, np.eye(4)) + noise
+    found = axis_doubt((first, second), mask, _SIZE, axis, 0.9)
+    assert (
+        found[:75]
+        == (
+            ""
+            if axis == _AXIS
+            else "the b0s are distorted along axis j of the array rather than along i, which "
+        )[:75]
+    )
 
 
 def test_no_convergence_is_said():
