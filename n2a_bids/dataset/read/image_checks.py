@@ -261,8 +261,8 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
         )
     if flat.size:
         raise BIDSDataError(
-            f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted from "
-            f"0; {flat.size} such), as an aborted scan leaves it; remove it from series and table"
+            f"{path}: expected an image in every volume, found one value, or none that is finite, in volume "
+            f"{flat[0]} (counted from 0; {flat.size} such: an aborted scan); remove it from series and table"
         )
     return float(scaled.min()), float(scaled.max())
 

@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.dataset.read.image_checks import check_image, header_problem
+from n2a_bids.dataset.read.image_checks import check_image, content_problem, header_problem
 from n2a_bids.errors import BIDSDataError
 
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -93,6 +93,15 @@ def test_rgb_and_complex_are_refused(save, volume):
 def test_flat_images_are_refused(save, volume):
     """A single slice is no head."""
     refuses(save(volume[:, :, :1]), r"the shape \(12, 13, 1\)")
+
+
+@pytest.mark.parametrize("value", [np.nan, 0])
+def test_a_volume_without_an_image_is_named_with_what_it_holds(save, volume, value):
+    """Of a series in which some missing voxels are allowed, as in all diffusion series."""
+    series = np.stack([volume, volume + 1, volume], axis=-1).astype(np.float32)
+    series[..., 1] = value
+    found = content_problem(save(series), most_missing=0.9)
+    assert "found one value, or none that is finite, in volume 1 (" in found
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.95])
