@@ -23,7 +23,7 @@ from n2a_bids.dataset.read.files import (
     kind_problem,
 )
 from n2a_bids.dataset.read.filters import matches, name_filters
-from n2a_bids.dataset.read.image_checks import header_problem, placement_note
+from n2a_bids.dataset.read.image_checks import header_problem, placement_notes
 from n2a_bids.dataset.read.layout import (
     closed_folders,
     image_folders,
@@ -104,11 +104,9 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
 
 
 def _with_placement(unit: DenoisingUnit) -> DenoisingUnit:
-    """Add a note on each image whose header does not place it."""
-    found = {
-        image.path: placement_note(image.path) for image in unit.images if not has_micrograph_name(image.path)
-    }
-    return unit.with_image_notes({path: [note] for path, note in found.items() if note})
+    """Add notes on each image whose header does not place it."""
+    images = [image for image in unit.images if not has_micrograph_name(image.path)]
+    return unit.with_image_notes({image.path: placement_notes(image.path) for image in images})
 
 
 def _with_remedy(item: Excluded) -> Excluded:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.quality.voxel_sizes import has_sizes_in_mm
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
@@ -94,10 +95,10 @@ def read_affine(path: Path) -> NDArray[np.float64] | None:
 
 
 def sound_affine(image: nb.spatialimages.SpatialImage) -> NDArray[np.float64] | None:
-    """Voxel to world mm of an image; None where it places no voxel."""
+    """Voxel to world mm of an image; None where it places no voxel, or not in mm."""
     affine = np.asarray(image.affine, dtype=float)
-    is_sound = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
-    return affine if is_sound else None
+    is_placed = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
+    return affine if is_placed and has_sizes_in_mm(affine) else None
 
 
 def lacks_voxel_sizes(image: nb.Nifti1Image) -> bool:

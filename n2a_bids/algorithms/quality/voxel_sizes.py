@@ -9,12 +9,26 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.transforms import sizes_along
 
+VOXEL_SIZES_MM = (0.01, 50.0)
+"""Edges of voxels from microscopic MRI to localizers; headers in metres or micrometres lie far outside."""
 _ROUNDED_SIZE = 1e-3
 """Smaller relative differences of edge lengths are rounding of the headers."""
 _LARGEST_VOXEL_RATIO = 1.5
 """Of edge lengths of anatomical images along one direction of the head. Beside a simulated head at 1 mm with
 3 to 8 % noise lay another, as noisy, coarser in one direction: the mean of both had an error lower than that
 of the finer one by 12 % or more at 1.5, and higher at 2 where noise was low, at 6 twice as high."""
+
+
+def has_sizes_in_mm(affine: NDArray[np.float64]) -> bool:
+    """Whether voxels have edges that an MR image can have, so that its header is not in another unit.
+
+    Examples
+    --------
+    >>> has_sizes_in_mm(np.diag([1, 1, 6, 1])), has_sizes_in_mm(np.diag([0.001, 0.001, 0.001, 1]))
+    (True, False)
+    """
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(VOXEL_SIZES_MM[0] <= sizes.min() and sizes.max() <= VOXEL_SIZES_MM[1])
 
 
 def spell_sizes(sizes: Iterable[float]) -> str:

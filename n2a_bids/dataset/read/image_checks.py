@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.quality.ceiling import count_jumps, wrapping_problem
-from n2a_bids.algorithms.quality.voxel_sizes import spell_sizes
+from n2a_bids.algorithms.quality.voxel_sizes import VOXEL_SIZES_MM, has_sizes_in_mm, spell_sizes
 from n2a_bids.contrasts import ANAT_SUFFIXES, find_contrast
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.files import (
@@ -36,8 +36,7 @@ field of view."""
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
 _SMALLEST, _LARGEST = 1e-15, 1e17  # later steps compute in single precision, squares of it too
-# From microscopic MRI to localizers; headers in metres or micrometres lie far outside.
-_VOXEL_SIZES_MM = (0.01, 50.0)
+_OTHER_UNITS = {1: "metres", 3: "micrometres"}  # of NIfTI codes; any tool takes unset for mm
 
 
 def check_image(path: Path) -> tuple[float, float]:
@@ -80,28 +79,29 @@ def header_problem(path: Path) -> str:
     return problem_found_by(check_header, path)
 
 
-def placement_note(path: Path) -> str:
-    """What to say of an image whose header does not tell where its voxels lie; empty if it does.
+def placement_notes(path: Path) -> list[str]:
+    """Notes on a sound image whose header does not tell where its voxels lie, or has another unit than mm.
 
     Such an image is used, as fMRIPrep does, and as nibabel places it: first voxels on the right, at the back
-    and below.
-
-    Parameters
-    ----------
-    path : Path
-        An image without `header_problem`.
+    and below, and lengths in mm.
     """
-    path = Path(path)
     if not has_content(path):
-        return ""
+        return []
     header = open_nifti(path).header
-    if int(header["qform_code"]) or int(header["sform_code"]):
-        return ""
-    return (
-        f"{path.name}: the header does not tell how the head lies (qform_code and sform_code are both 0): "
-        "its first axis was taken to run from right to left, so that sides may be swapped; convert it again, "
-        "or restore qform and sform"
-    )
+    notes = []
+    if not int(header["qform_code"]) and not int(header["sform_code"]):
+        notes.append(
+            f"{path.name}: the header does not tell how the head lies (qform_code and sform_code are both "
+            "0): its first axis was taken to run from right to left, so that sides may be swapped; convert "
+            "it again, or restore qform and sform"
+        )
+    if unit := _OTHER_UNITS.get(int(header["xyzt_units"]) % 8):
+        notes.append(
+            f"{path.name}: the header gives lengths in {unit} (xyzt_units), and voxels of "
+            f"{spell_sizes(header.get_zooms()[:3])}, which were taken for mm; correct what is wrong, as "
+            "tools differ in what they make of it"
+        )
+    return notes
 
 
 def image_problem(path: Path) -> str:
@@ -198,12 +198,11 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
             f"{path}: expected an affine that places the voxels in space, found a singular or non-finite "
             "one; repair the header or convert the image again"
         )
-    sizes = nb.affines.voxel_sizes(affine)
-    low, high = _VOXEL_SIZES_MM
-    if not (low <= sizes.min() and sizes.max() <= high):
+    if not has_sizes_in_mm(affine):
+        low, high = VOXEL_SIZES_MM
         raise BIDSDataError(
             f"{path}: expected voxels of {low:g} to {high:g} mm, found "
-            f"{spell_sizes(sizes)}; correct the header where it is in metres or "
+            f"{spell_sizes(nb.affines.voxel_sizes(affine))}; correct the header where it is in metres or "
             "micrometres, or convert the image again"
         )
     if qform is None or sform is None:

@@ -551,3 +551,38 @@ def test_notes_on_files_stay_when_another_one_is_left_out(make_bids, damaged):
     assert len(left.images) == 2
     assert left.notes == (() if damaged == 0 else unit.notes)
     assert len(unit.notes) == 1
+
+
+def write_runs(bids_dir: Path, edges_mm: dict[int, float], unit: str = "mm") -> None:
+    """Runs of one participant whose headers say so of voxels."""
+    for run, edge_mm in edges_mm.items():
+        image = nb.Nifti1Image(
+            np.random.default_rng(run).random((8, 8, 8), np.float32), np.diag([edge_mm] * 3 + [1])
+        )
+        image.header.set_xyzt_units(unit if run == 1 else "mm")
+        nb.save(image, bids_dir / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz")
+
+
+def test_headers_in_metres_leave_out_no_sound_image(make_bids):
+    """However many they are: the remedy is to correct them, not another name for one or the other."""
+    bids_dir = make_bids({f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in range(1, 6)})
+    write_runs(bids_dir, {1: 0.001, 2: 0.001, 3: 0.001, 4: 1, 5: 1})
+    found = collect(bids_dir, select())
+    (unit,) = found.units
+    assert [image.path.name[7:12] for image in unit.images] == ["run-4", "run-5"]
+    assert all("expected voxels of 0.01 to 50 mm" in item.reason for item in found.excluded)
+    assert len(found.excluded) == 3
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"), [("meter", "metres"), ("micron", "micrometres"), ("mm", ""), ("unknown", "")]
+)
+def test_lengths_of_another_unit_than_mm_are_named(make_bids, unit, told):
+    """Some tools scale by the unit of the header, others do not; unset is mm to all."""
+    bids_dir = make_bids({f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in (1, 2)})
+    write_runs(bids_dir, {1: 2, 2: 2}, unit)
+    (group,) = collect(bids_dir, select()).units
+    words = (
+        f"sub-01_run-1_T1w.nii.gz: the header gives lengths in {told} (xyzt_units), and voxels of 2 x 2 x 2"
+    )
+    assert [note.startswith(words) for note in group.notes] == ([True] if told else [])
