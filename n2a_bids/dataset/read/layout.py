@@ -96,10 +96,8 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
     # A link to itself is no folder, and no reason to stop.
     there = {name[4:] for name in names if os.path.isdir(bids_dir / name)}
     if not there:
-        raise BIDSDataError(
-            f"{bids_dir}: expected folders named sub-<label>, found none; give the top folder of the BIDS "
-            "dataset"
-        )
+        expected = "expected folders named sub-<label>, found none; give the top folder of the BIDS dataset"
+        raise BIDSDataError(f"{bids_dir}: {expected}")
     selected = [label.removeprefix("sub-") for label in selection.participants]
     unknown = sorted(set(selected) - there)
     if unknown:
@@ -107,18 +105,20 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
     excluded = {label.removeprefix("sub-") for label in selection.exclude_participants}
     kept = tuple(sorted(set(selected or there) - excluded))
     if not kept:
-        found = "found that --exclude-participant-label leaves out all of those selected; correct it"
-        raise BIDSDataError(f"{bids_dir}: expected a participant that is left, {found}")
+        found = "--exclude-participant-label leaves out all of those selected; correct it"
+        raise BIDSDataError(f"{bids_dir}: expected a participant that is left, found that {found}")
     return kept
 
 
 def _unknown_message(bids_dir: Path, unknown: Sequence[str], there: Sequence[str]) -> str:
-    near = [f"sub-{label}" for name in unknown for label in get_close_matches(name, there, n=2)]
+    labels = {label.lower(): label for label in there}
+    close = (labels[one] for name in unknown for one in get_close_matches(name.lower(), labels, n=2))
+    near = [f"sub-{label}" for label in dict.fromkeys(close)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"the first there is sub-{there[0]}"
     return (
         f"{bids_dir}: expected participant{'s' if len(unknown) > 1 else ''} "
         f"{', '.join(f'sub-{name}' for name in unknown)}, found no such folder among the {len(there)} there; "
-        f"correct --participant-label ({hint})"
+        f"correct --participant-label, with spaces between labels ({hint})"
     )
 
 

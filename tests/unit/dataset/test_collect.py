@@ -100,6 +100,13 @@ def test_unknown_participant_is_an_error_with_a_suggestion(make_bids):
         collect(make_bids(RUNS), select(participants=("011",)))
 
 
+def test_participants_in_other_case_or_with_commas_are_named_once(make_bids):
+    """Labels are meant as folders are spelled, with spaces between them."""
+    words = r"with spaces between labels \(did you mean sub-base\?\)"
+    with pytest.raises(BIDSDataError, match=words):
+        collect(make_bids({"sub-base/README": ""}), select(participants=("BASE", "base,")))
+
+
 @pytest.mark.parametrize("end", ["__dup-01.nii.gz", "1.nii.gz", "a.nii", "_e2.nii.gz"])
 @pytest.mark.parametrize("first", ["_T1w.nii.gz", None])
 def test_what_a_converter_added_to_a_name_is_told(make_bids, first, end):
