@@ -11,7 +11,7 @@ from typing import Annotated
 from n2a_bids.config.options import Option
 from n2a_bids.dataset.read.files import check_file, open_nifti
 from n2a_bids.dataset.read.gradient_tables import read_header
-from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem
+from n2a_bids.dataset.read.image_checks import MOST_MISSING, content_problem, placement_notes
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.micrographs.command import takes_micrographs
 from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
@@ -50,23 +50,26 @@ def run_denoise_command(request: DenoiseCommand) -> None:
     has_table = job.bvals is not None or job.bvecs is not None
     has_exposures = takes_micrographs(job) or bool(job.micrograph)
     if has_exposures or has_table or not job.runs:
+        told: Sequence[str] = ()
         if has_table and not has_exposures:
             _refuse_unsound(job.runs)
+            told = _placement_warnings(request)
         as_they_lie = job.exposures.as_they_lie or request.no_align
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
-        run_denoise(replace(request, job=replace(job, exposures=exposures)))
+        run_denoise(replace(request, job=replace(job, exposures=exposures)), warnings=told)
         return
     aligns = _check_heads(request) and _can_be_aligned(job) and not request.no_align
     if not aligns:  # the alignment checks what it takes
         _refuse_unsound(job.runs)
+    warnings = _placement_warnings(request)
     if not aligns and job.mask is not None:
-        run_denoise(request)
+        run_denoise(request, warnings=warnings)
         return
     report = reporter(request)
-    warnings: Sequence[str] = ()
     with tempfile.TemporaryDirectory(prefix="n2a_") as name:
         if aligns:
-            job, sources, warnings = _aligned(request, Path(name), report)
+            job, sources, found = _aligned(request, Path(name), report)
+            warnings = (*warnings, *found)
         else:
             report("finding the brain")
             mask = write_brain_mask(job.runs[0], Path(name) / "brain.nii.gz", max(job.omp_nthreads, 1))
@@ -112,6 +115,14 @@ def _refuse_unsound(runs: Sequence[Path]) -> None:
     for problem in (content_problem(path, MOST_MISSING) for path in runs):
         if problem:
             raise BIDSDataError(problem)
+
+
+def _placement_warnings(request: DenoiseRequest) -> tuple[str, ...]:
+    """Tell, and keep for the record, whose header does not say where its voxels lie, or in which unit."""
+    warnings = tuple(note for path in request.job.runs for note in placement_notes(path))
+    for warning in warnings:
+        reporter(request)(f"WARNING: {warning}")
+    return warnings
 
 
 def _can_be_aligned(job: DenoiseJob) -> bool:

@@ -172,6 +172,30 @@ def test_what_is_odd_is_told_of_runs_as_they_lie(files, capsys, names):
     assert [one.startswith(told) for one in warnings].count(True) == 1
 
 
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_headers_that_do_not_place_the_head_are_told(files, capsys, names):
+    """Sides may be swapped, and some tools scale by the unit: the app names both, the tool named neither."""
+    image, _ = head_phantom()
+    for seed, name in enumerate(names):
+        noise = np.random.default_rng(seed).normal(0, 40, image.shape)
+        # Such voxels lie where nibabel puts them, with the first on the right.
+        stored = nb.Nifti1Image((image + noise)[::-1].astype(np.float32), None)
+        stored.header.set_zooms((4, 4, 4))
+        stored.header["qform_code"] = stored.header["sform_code"] = 0
+        stored.header.set_xyzt_units("meter")
+        nb.save(stored, files[name])
+    words = ["denoise", *(files[name] for name in names), "--no-align", "--strategy", "mean"]
+    nb.save(nb.Nifti1Image(np.ones(image.shape, np.uint8), nb.load(files["one"]).affine), files["mask"])
+    words += ["--mask", files["mask"], "--device", "cpu", "--out", files["out"]]
+    assert main([str(word) for word in words]) == 0
+    kinds = ("does not tell how", "gives lengths in metres")
+    told = [f"{name}.nii.gz: the header {kind}" for name in names for kind in kinds]
+    said = capsys.readouterr().err
+    assert [said.count(f"WARNING: {one}") for one in told] == [1] * len(told)
+    warnings = json.loads(files["out"].with_name("out.json").read_text())["warnings"]
+    assert [one[: len(start)] for one, start in zip(warnings, told, strict=False)] == told
+
+
 @pytest.mark.parametrize("options", [(), ("--no-align",)])
 def test_intensities_that_wrapped_are_refused(files, capsys, options):
     """What is brighter than the type can hold came out dark, where the app refuses the image."""
