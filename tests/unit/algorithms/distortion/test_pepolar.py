@@ -113,6 +113,22 @@ def test_motion_put_into_a_real_pair_is_found(real_data):
     assert before < 0.7 and after > 0.97
 
 
+@pytest.mark.proof
+@pytest.mark.real_data
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_axis_of_a_real_pair_is_believed_and_another_one_is_not(real_data, axis):
+    """Two real b0s of phase encoding along j; corrected along i or k they would correlate by 0.88 or 0.82."""
+    images = []
+    for name in ("AP", "PA"):
+        stem = real_data / f"dwi-pairs/sub-uih/dwi/sub-uih_dir-{name}_dwi"
+        data, affine = load(stem.with_suffix(".nii.gz"))
+        images.append(data[..., np.loadtxt(stem.with_suffix(".bval")) < 50].mean(axis=-1))
+    mask = find_brain(np.mean(images, axis=0))
+    doubt = axis_doubt(tuple(images), mask, voxel_sizes_mm(affine), axis, after=(0.88, 0.967, 0.82)[axis])
+    named = f"distorted along axis j of the array rather than along {'ijk'[axis]}"
+    assert named in doubt if axis != 1 else doubt == ""
+
+
 def test_gain_between_the_images_is_no_distortion():
     """A second image that is merely brighter leaves the displacement as it is."""
     image, mask = distortion_head((24, 26, 14))
