@@ -43,6 +43,6 @@ def test_what_is_no_brain_is_refused_with_the_option_of_this_command(job, tmp_pa
     mask = np.arange(np.prod(SHAPE)).reshape(SHAPE) < n_voxels
     monkeypatch.setattr(brain, "find_b0_brain", lambda *_, **__: B0Brain(mask))
     with pytest.raises(
-        BIDSDataError, match=r"series.nii.gz: expected a brain of 100 .* voxel size, give --mask"
+        BIDSDataError, match=r"series.nii.gz: expected a brain of 100 .* voxel size; give --mask"
     ):
         find_series_brain(job, tmp_path)

@@ -266,7 +266,7 @@ def test_lone_head_finds_its_brain(files, monkeypatch):
 def test_exposures_of_a_microscope_know_the_option_too(tmp_path, monkeypatch):
     """One meaning, whatever is denoised: no drift is looked for."""
     seen = []
-    monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", lambda request: seen.append(request.job) or 0)
+    monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", lambda request, **_: seen.append(request.job))
     words = ["denoise", "even.tif", "odd.tif", "--out", str(tmp_path / "out.tif")]
     assert main(words) == 0 and main([*words, "--no-align"]) == 0
     assert [job.exposures.as_they_lie for job in seen] == [False, True]
@@ -275,7 +275,7 @@ def test_exposures_of_a_microscope_know_the_option_too(tmp_path, monkeypatch):
 def test_exposures_in_nifti_files_are_no_heads(files, monkeypatch):
     """They are taken as they lie: no brain is looked for in them, and nothing registers them as heads."""
     seen = []
-    monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", lambda request: seen.append(request.job) or 0)
+    monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", lambda request, **_: seen.append(request.job))
     assert _denoise(files, "--micrograph", "--mask", files["mask"]) == 0
     assert seen[0].runs == (files["one"], files["two"])
 
